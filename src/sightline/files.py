@@ -1,0 +1,258 @@
+"""Files written whole or not at all, and what the operating system refuses said in words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sightline.errors import UserError
+
+__all__ = [
+    "atomic_folder",
+    "check_free_space",
+    "explain_os_errors",
+    "readable_os_error",
+    "restore_folder",
+    "sha256",
+    "write_atomically",
+]
+
+
+def write_atomically(path: str | Path, data: bytes | str) -> None:
+    """Write ``data`` (text as UTF-8) so that ``path`` holds either its old content or all of the new.
+
+    The data goes to a temporary file beside ``path``, is forced to the disk, and then takes the name of ``path``.
+    Missing parent folders are made. A symbolic link is followed.
+
+    Raises:
+        UserError: the disk is full, the folder is not writable, and the like; nothing is left behind.
+    """
+    with explain_os_errors(path, doing="write"):
+        target = Path(path).resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        partial = _beside(target, "partial")
+        try:
+            with open(partial, "wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Give an empty folder to fill; when the ``with`` block ends well it becomes ``target``, else it is removed.
+
+    The folder is ``.<name>.<pid>.partial`` beside ``target``. All its files are forced to the disk before it is renamed. An
+    older ``target`` is moved aside first and removed afterwards; a process killed between those two renames leaves
+    only the copy moved aside, which the next call of `restore_folder` or `atomic_folder` puts back.
+
+    Raises:
+        UserError: ``target`` is a file, the disk is full, the folder is not writable, and the like.
+    """
+    with explain_os_errors(target, doing="write"):
+        final = Path(target).resolve()
+        if final.exists() and not final.is_dir():
+            raise UserError(f"{target} is a file, and a folder of that name is to be written. Choose another name.")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        restore_folder(final)
+        _remove_abandoned(final)
+        partial, old = _beside(final, "partial"), _beside(final, "old")
+        _remove(partial)
+        partial.mkdir()
+        try:
+            yield partial
+            _sync_tree(partial)
+            if final.exists():
+                _remove(old)
+                os.replace(final, old)
+            try:
+                os.replace(partial, final)
+            except BaseException:
+                restore_folder(final)
+                raise
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync_folder(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: str | Path) -> bool:
+    """Put back a folder that `atomic_folder` had moved aside when its process was killed; whether there was one.
+
+    Call it before reading a folder that may have been replaced by a process that was killed. Does nothing while ``target`` exists.
+    """
+    final = Path(target).resolve()
+    if final.exists() or not final.parent.is_dir():
+        return False
+    aside = [path for path in _leftovers(final, "old") if path.is_dir()]
+    if not aside:
+        return False
+    os.replace(max(aside, key=lambda path: path.stat().st_mtime), final)
+    return True
+
+
+def check_free_space(folder: str | Path, needed: int) -> None:
+    """Make sure that ``needed`` bytes can be written into ``folder`` (which need not exist yet).
+
+    Raises:
+        UserError: less is free; says how much, and what to do.
+    """
+    place = Path(folder).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(
+            f"The disk that holds {folder} has {_size(free)} free, and {_size(needed)} are needed. "
+            "Free some space, or choose a folder on another disk."
+        )
+
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full. Free some space, or choose a folder on another disk.",
+    errno.EDQUOT: "your disk quota is used up. Free some space, or choose a folder on another disk.",
+    errno.EFBIG: "the file would be larger than this file system allows. Choose a folder on another disk.",
+    errno.EACCES: "permission is denied. Check who owns it and its permissions, or choose another folder.",
+    errno.EPERM: "the system does not permit it. Check who owns it and its permissions, or choose another folder.",
+    errno.EROFS: "the disk is read-only. Choose a folder on a disk that can be written.",
+    errno.ENOENT: "there is no such file or folder. Check the spelling of the path.",
+    errno.ENOTDIR: "a part of the path is a file, not a folder. Check the path, or choose another folder.",
+    errno.EISDIR: "it is a folder, and a file is wanted. Check the path.",
+    errno.EEXIST: "something of that name is there already. Choose another name, or move it away.",
+    errno.ENOTEMPTY: "the folder there is not empty. Choose another name, or move it away.",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
+    errno.EMFILE: "too many files are open. Close some programs, or raise the limit (ulimit -n).",
+    errno.ELOOP: "its symbolic links lead in a circle. Give the real path.",
+    errno.EIO: "the disk reports an error. Check it, or use another one.",
+    errno.EBUSY: "another program is using it. Close that program and try again.",
+}
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+def readable_os_error(error: OSError, path: str | Path, doing: str) -> UserError:
+    """What the operating system refused, as a message with a remedy: ``Cannot <doing> <path>: ...``.
+
+    The file that the error itself names wins over ``path``.
+    """
+    named = error.filename if isinstance(error.filename, (str, os.PathLike)) else None
+    reason = _REMEDIES.get(error.errno or 0) or f"{error.strerror or error}. Check the path and the disk."
+    shown = path if named is None or _is_temporary(Path(named), Path(path)) else named
+    return UserError(f"Cannot {doing} {shown}: {reason}")
+
+
+@contextlib.contextmanager
+def explain_os_errors(path: str | Path, doing: str) -> Iterator[None]:
+    """Inside the ``with`` block an `OSError` becomes a `UserError`: ``Cannot <doing> <path>: the disk is full. ...``.
+
+    So does what safetensors and tokenizers raise for the same reasons, which is not an `OSError`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise readable_os_error(error, path, doing) from error
+    except Exception as error:
+        found = _RUST_OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise readable_os_error(OSError(number, os.strerror(number)), path, doing) from error
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with explain_os_errors(path, doing="read"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.{ending}")
+
+
+def _leftovers(target: Path, ending: str) -> list[Path]:
+    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.{ending}")
+    return [path for path in target.parent.iterdir() if form.fullmatch(path.name)]
+
+
+def _is_temporary(named: Path, path: Path) -> bool:
+    form = rf"\.{re.escape(path.name)}\.\d+\.(partial|old)"
+    return any(re.fullmatch(form, part) for part in named.parts)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Clear away what processes that no longer live had begun to write, and old copies whose successor is in place."""
+    if os.name == "nt":  # there is no harmless way to ask whether a process lives
+        return
+    for path in _leftovers(target, "partial") + (_leftovers(target, "old") if target.exists() else []):
+        if not _alive(int(path.name.split(".")[-2])):
+            with contextlib.suppress(OSError):
+                _remove(path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(Path(place, name), os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        _sync_folder(Path(place))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk, where the system has such a thing."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _size(n_bytes: int) -> str:
+    amount = float(n_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

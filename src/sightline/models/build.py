@@ -1,0 +1,171 @@
+"""The one place where names become classes."""
+
+import importlib
+import inspect
+from typing import Any, Literal, cast
+
+from torch import nn
+
+from sightline.config import Settings
+from sightline.errors import ConfigError, nearest
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.nn.attention import CrossAttention, SelfAttention
+from sightline.nn.block import Block, NormAt, Stack
+from sightline.nn.cores import CORES, AttentionCore
+from sightline.nn.embed import TokenEmbedding
+from sightline.nn.feedforward import FEEDFORWARDS
+from sightline.nn.heads import VocabularyHead
+from sightline.nn.norm import NORMS
+from sightline.nn.position import POSITIONS, Position
+
+
+class ModelConfig(Settings):
+    """The encoder-decoder Transformer; the defaults are the paper's base model (Vaswani et al. 2017, table 3)."""
+
+    kind: Literal["encoder-decoder"] = "encoder-decoder"
+    """The family."""
+    d_model: int = 512
+    """Width of every vector that travels through the model."""
+    n_heads: int = 8
+    """Attention heads."""
+    n_kv_heads: int | None = None
+    """Heads of keys and values: fewer than n_heads is grouped-query, 1 multi-query attention; none: n_heads."""
+    d_ff: int = 2048
+    """Inner width of the feed-forward network."""
+    n_encoder_layers: int = 6
+    """Blocks of the encoder."""
+    n_decoder_layers: int = 6
+    """Blocks of the decoder."""
+    attention: str | dict[str, Any] = "dot"
+    """How attention is computed: a name, `module:Class`, or a table with `kind` and the core's own arguments."""
+    position: str = "sinusoidal"
+    """How order is told: sinusoidal, learned, rotary, none."""
+    feedforward: str = "relu"
+    """relu, gelu or swiglu."""
+    norm: str = "layer"
+    """layer or rms."""
+    norm_at: NormAt = "post"
+    """pre (steadier) or post (the paper)."""
+    bias: bool = True
+    """Biases in the attention projections."""
+    max_len: int = 1024
+    """Positions a learned scheme has, and the longest sentence that is translated, in tokens."""
+    tie_embeddings: bool = True
+    """The target embedding is also the output layer."""
+    share_embeddings: bool = True
+    """Source and target share one embedding; needs a joint vocabulary."""
+    embedding_dropout: float = 0.1
+    """On embeddings with positions."""
+    residual_dropout: float = 0.1
+    """On what each sublayer adds."""
+    attention_dropout: float = 0.0
+    """On attention weights."""
+    ffn_dropout: float = 0.0
+    """Inside the feed-forward network."""
+
+
+def _choose(table: dict[str, Any], name: str, key: str) -> Any:
+    if name not in table:
+        raise ConfigError(f'{key} = "{name}" is not known; choose one of {", ".join(table)}.{nearest(name, table)}')
+    return table[name]
+
+
+def _load_class(path: str, base: type, key: str) -> type:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f'{key} = "{path}" cannot be imported: {error}. Write it as module:Class.') from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f'{key} = "{path}" is not a subclass of {base.__name__}.')
+    return found
+
+
+def build_core(config: ModelConfig) -> AttentionCore:
+    """One attention core as `config.attention` says, with its own arguments.
+
+    Raises ConfigError for an unknown name, a class that is no core, or an argument its constructor does not take.
+    """
+    spec = {"kind": config.attention} if isinstance(config.attention, str) else dict(config.attention)
+    kind = spec.pop("kind", "dot")
+    key = "model.attention"
+    cls = _load_class(kind, AttentionCore, key) if ":" in kind else _choose(CORES, kind, key)
+    takes = inspect.signature(cls).parameters
+    for name in spec:
+        if name not in takes:
+            raise ConfigError(f"{key}.{name} is not an argument of {cls.__name__}.{nearest(name, takes)}")
+    given = {"dropout": config.attention_dropout, "n_heads": config.n_heads}
+    return cls(**{name: value for name, value in given.items() if name in takes}, **spec)
+
+
+def _check(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> None:
+    for name in ("d_model", "n_heads", "d_ff", "n_encoder_layers", "n_decoder_layers", "max_len"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"model.{name} = {getattr(config, name)} must be at least 1.")
+    for name in ("embedding_dropout", "residual_dropout", "attention_dropout", "ffn_dropout"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ConfigError(f"model.{name} = {getattr(config, name)} must be at least 0 and below 1.")
+    if config.share_embeddings and src_vocab_size != tgt_vocab_size:
+        raise ConfigError(
+            f"model.share_embeddings needs one vocabulary for both sides, but the source has {src_vocab_size} tokens and the "
+            f"target {tgt_vocab_size}. Set tokenizer.joint = true, or model.share_embeddings = false."
+        )
+
+
+def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder:
+    """The model that `config` describes, freshly initialised from torch's default generator.
+
+    Raises ConfigError naming the setting that cannot be.
+    """
+    _check(config, src_vocab_size, tgt_vocab_size)
+    make_position = _choose(POSITIONS, config.position, "model.position")
+    make_ffn = _choose(FEEDFORWARDS, config.feedforward, "model.feedforward")
+    make_norm = _choose(NORMS, config.norm, "model.norm")
+
+    def position() -> Position:
+        return make_position(config.d_model, config.max_len, config.n_heads)
+
+    def block(cross: bool, rotate: Any) -> Block:
+        heads = (config.d_model, config.n_heads)
+        kv, bias = config.n_kv_heads, config.bias
+        return Block(
+            SelfAttention(*heads, build_core(config), kv, bias, rotate),
+            make_ffn(config.d_model, config.d_ff, config.ffn_dropout),
+            make_norm,
+            config.d_model,
+            CrossAttention(*heads, build_core(config), kv, bias) if cross else None,
+            config.norm_at,
+            config.residual_dropout,
+        )
+
+    def stack(n_layers: int, cross: bool, at: Position) -> Stack:
+        rotate = at.rotate if at.turns_heads else None
+        blocks = [block(cross, rotate) for _ in range(n_layers)]
+        return Stack(blocks, make_norm(config.d_model) if config.norm_at == "pre" else None)
+
+    def embedding(size: int) -> TokenEmbedding:
+        return TokenEmbedding(size, config.d_model, position(), config.embedding_dropout)
+
+    try:
+        src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
+        encoder = stack(config.n_encoder_layers, False, src_embed.position)
+        decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}.") from error
+    head = VocabularyHead(tgt_vocab_size, config.d_model)
+    if config.share_embeddings:
+        src_embed.tokens.weight = tgt_embed.tokens.weight
+    if config.tie_embeddings:
+        head.weight = tgt_embed.tokens.weight
+    _initialise(encoder)
+    _initialise(decoder)
+    return EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)
+
+
+def _initialise(stack: Stack) -> None:
+    """Xavier uniform matrices (Glorot and Bengio 2010) and zero biases, as the paper's own code has them."""
+    for module in stack.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if cast(Any, module.bias) is not None:
+                nn.init.zeros_(module.bias)

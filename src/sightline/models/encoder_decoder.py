@@ -1,0 +1,94 @@
+"""The Transformer of "Attention Is All You Need": an encoder, and a decoder that looks at its memory."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sightline.nn.block import Stack
+from sightline.nn.cache import BlockCache
+from sightline.nn.embed import TokenEmbedding
+from sightline.nn.heads import VocabularyHead
+from sightline.nn.mask import Mask
+
+
+class DecodingState:
+    """Everything a decoder remembers between steps: the memory, its mask and the caches of every block.
+
+    Rows are hypotheses. Rows of the same sentence share the same memory, so the projected memory is copied only when a
+    reordering changes which sentence a row belongs to.
+    """
+
+    def __init__(self, memory: Float[Tensor, "b s m"], exists: Bool[Tensor, "b s"], n_layers: int) -> None:
+        self.memory, self.exists = memory, exists
+        self.memory_mask = Mask(keys=exists)
+        self.caches = [BlockCache() for _ in range(n_layers)]
+        self.length = 0
+        self.sentence = torch.arange(memory.shape[0], device=memory.device)
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
+        for cache in self.caches:
+            cache.self_attn.reorder(index)
+        sentence = self.sentence[index]
+        if torch.equal(sentence, self.sentence):
+            return
+        self.sentence = sentence
+        self.memory, self.exists = self.memory[index], self.exists[index]
+        self.memory_mask = Mask(keys=self.exists)
+        for cache in self.caches:
+            cache.cross_attn.reorder(index)
+
+
+class EncoderDecoder(nn.Module):
+    """Source tokens in, logits over target tokens out; a `Decodable`.
+
+    Shapes: src [b, s], tgt [b, t], memory [b, s, m], logits [b, t, vocab]; padding is `pad_id`, at the end of a row.
+    """
+
+    def __init__(
+        self,
+        src_embed: TokenEmbedding,
+        tgt_embed: TokenEmbedding,
+        encoder: Stack,
+        decoder: Stack,
+        head: VocabularyHead,
+        *,
+        pad_id: int = 0,
+        bos_id: int = 1,
+        eos_id: int = 2,
+    ) -> None:
+        super().__init__()
+        self.src_embed, self.tgt_embed = src_embed, tgt_embed
+        self.encoder, self.decoder = encoder, decoder
+        self.head = head
+        self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
+
+    def encode(self, src: Int[Tensor, "b s"]) -> Float[Tensor, "b s m"]:
+        """The memory: one vector per source token, each having looked at all the others."""
+        return self.encoder(self.src_embed(src), Mask(keys=src != self.pad_id))
+
+    def decode(
+        self, tgt: Int[Tensor, "b t"], memory: Float[Tensor, "b s m"], exists: Bool[Tensor, "b s"]
+    ) -> Float[Tensor, "b t m"]:
+        """The decoder's last hidden vectors for all target positions at once, each seeing only earlier ones."""
+        return self.decoder(self.tgt_embed(tgt), Mask(causal=True), memory, Mask(keys=exists))
+
+    def hidden(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t m"]:
+        """What the head turns into logits: for a loss that never holds all of them."""
+        return self.decode(tgt, self.encode(src), src != self.pad_id)
+
+    def forward(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t vocab"]:
+        """Logits for the token after each target position; `tgt` begins with `bos_id`."""
+        return self.head(self.hidden(src, tgt))
+
+    def start(self, src: Int[Tensor, "b s"]) -> DecodingState:
+        """Encode the sources; the state has one row per source."""
+        return DecodingState(self.encode(src), src != self.pad_id, len(self.decoder))
+
+    def step(self, tokens: Int[Tensor, " n"], state: DecodingState) -> Float[Tensor, "n vocab"]:
+        """Logits for the next token of each row, given its newest one (`bos_id` at first)."""
+        x = self.tgt_embed(tokens[:, None], state.length)
+        mask = Mask(causal=True, offset=state.length)
+        hidden = self.decoder(x, mask, state.memory, state.memory_mask, state.caches)
+        state.length += 1
+        return self.head(hidden[:, 0])

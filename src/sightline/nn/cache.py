@@ -1,0 +1,88 @@
+"""What attention remembers between decoding steps. A cache is an argument, never stored on a module."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class KeyValues:
+    """Projected keys and values, heads split."""
+
+    k: Float[Tensor, "b h tk d"]
+    v: Float[Tensor, "b h tk d"]
+
+    def rows(self, index: Int[Tensor, " n"]) -> "KeyValues":
+        """The batch rows named by `index`, copied."""
+        return KeyValues(self.k.index_select(0, index), self.v.index_select(0, index))
+
+
+class Cache(Protocol):
+    """What self-attention asks of its memory."""
+
+    @property
+    def length(self) -> int:
+        """How many positions it holds."""
+        ...
+
+    def extend(self, new: KeyValues) -> KeyValues:
+        """Append `new` positions and return all of them."""
+        ...
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the batch rows named by `index`, in that order."""
+        ...
+
+
+class GrowingCache:
+    """Keys and values that grow by concatenation: plain, and right for any length."""
+
+    def __init__(self) -> None:
+        self.held: KeyValues | None = None
+
+    @property
+    def length(self) -> int:
+        """How many positions it holds."""
+        return 0 if self.held is None else self.held.k.shape[2]
+
+    def extend(self, new: KeyValues) -> KeyValues:
+        """Append `new` positions and return all of them."""
+        if self.held is not None:
+            new = KeyValues(torch.cat((self.held.k, new.k), dim=2), torch.cat((self.held.v, new.v), dim=2))
+        self.held = new
+        return new
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the batch rows named by `index`, in that order."""
+        if self.held is not None:
+            self.held = self.held.rows(index)
+
+
+class MemoryCache:
+    """Keys and values of the encoder's memory: projected once, at the first step."""
+
+    def __init__(self) -> None:
+        self.held: KeyValues | None = None
+
+    def once(self, project: Callable[[], KeyValues]) -> KeyValues:
+        """The projected memory; `project` is called the first time only."""
+        if self.held is None:
+            self.held = project()
+        return self.held
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the batch rows named by `index`, in that order."""
+        if self.held is not None:
+            self.held = self.held.rows(index)
+
+
+class BlockCache:
+    """The caches of one block."""
+
+    def __init__(self) -> None:
+        self.self_attn = GrowingCache()
+        self.cross_attn = MemoryCache()

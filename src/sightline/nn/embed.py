@@ -1,0 +1,27 @@
+"""From what a modality is made of to [b, t, m]: tokens so far."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sightline.nn.dropout import Dropout
+from sightline.nn.position import Position
+
+
+class TokenEmbedding(nn.Module):
+    """A vector per token, times sqrt(d_model), with positions and dropout (Vaswani et al. 2017, sections 3.4, 3.5, 5.4)."""
+
+    def __init__(self, vocab_size: int, d_model: int, position: Position, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, d_model)
+        self.position = position
+        self.dropout = Dropout(dropout)
+        self.scale = math.sqrt(d_model)
+        with torch.no_grad():
+            self.tokens.weight.normal_(0.0, d_model**-0.5)
+
+    def forward(self, ids: Int[Tensor, "b t"], offset: int = 0) -> Float[Tensor, "b t m"]:
+        """Tokens that stand at the positions `offset`, `offset + 1`, ..."""
+        return self.dropout(self.position(self.tokens(ids) * self.scale, offset))

@@ -1,0 +1,74 @@
+"""Who may look at whom, as a description. A tensor is made only when a core asks for one."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which keys each query may look at; True means may look. Parts combine with "and".
+
+    A fused kernel can ask "is this just causal?" instead of testing a tensor, and causality is a statement, never
+    a guess from shapes.
+    """
+
+    causal: bool = False
+    """A query looks at its own position and earlier ones."""
+    keys: Bool[Tensor, "b tk"] | None = None
+    """Keys that exist (False: padding)."""
+    pairs: Bool[Tensor, "#b #h tq tk"] | None = None
+    """Any pattern: the edges of a graph, a document boundary."""
+    window: int | None = None
+    """A query looks at keys fewer than `window` positions away."""
+    bias: Float[Tensor, "#b #h tq tk"] | None = None
+    """Added to the scores before softmax: ALiBi, relative positions."""
+    offset: int = 0
+    """The position of the first query among the keys: how many came before, in a cache."""
+    _made: dict[tuple, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def allowed(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq tk"] | None:
+        """The tensor of this mask for `tq` queries and `tk` keys, or None if everything may be seen.
+
+        Made once: every layer that is given the same mask shares it.
+        """
+        key = (tq, tk, device)
+        if key not in self._made:
+            made = self._make(tq, tk, device)
+            if made is None:
+                return None
+            self._made[key] = made
+        return self._made[key]
+
+    def _make(self, tq: int, tk: int, device: torch.device) -> Tensor | None:
+        allowed = None if self.keys is None else self.keys[:, None, None, :]
+        if self.causal or self.window is not None:
+            query = torch.arange(self.offset, self.offset + tq, device=device)[:, None]
+            distance = query - torch.arange(tk, device=device)[None, :]
+            near = distance >= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+            if self.window is not None:
+                near = near & (distance.abs() < self.window)
+            allowed = near[None, None] if allowed is None else allowed & near
+        if self.pairs is not None:
+            allowed = self.pairs if allowed is None else allowed & self.pairs
+        return allowed
+
+    @property
+    def may_hide_everything(self) -> bool:
+        """Whether some query might see no key at all: its weights are then zero, not NaN."""
+        return self.keys is not None or self.pairs is not None
+
+    @property
+    def only_causal(self) -> bool:
+        """Whether this is the plain triangle, which fused kernels know by name."""
+        return self.causal and self.keys is None and self.pairs is None and self.window is None and self.bias is None
+
+    def at(self, offset: int) -> "Mask":
+        """The same description for queries that begin at position `offset`."""
+        return replace(self, offset=offset, _made={})
+
+
+EVERYTHING = Mask()
+"""Every query sees every key."""
