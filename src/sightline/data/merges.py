@@ -1,5 +1,6 @@
 """BPE-dropout: the merges of a trained BPE applied with chance (Provilkov, Emelianenko and Voita 2020, algorithm 1)."""
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +27,9 @@ class Merges:
         while ranks:
             open_ranks = ranks
             best = min(open_ranks)
-            while best != _NEVER and draw() < dropout:  # whether worse merges are dropped does not matter before the best is
+            while (
+                best != _NEVER and draw() < dropout
+            ):  # whether worse merges are dropped does not matter before the best is
                 if open_ranks is ranks:
                     open_ranks = ranks.copy()
                 open_ranks[open_ranks.index(best)] = _NEVER
@@ -50,8 +53,10 @@ class Merges:
             ids: list[int] = []
             for character in word:
                 found = self._characters.get(character, self._unknown)
-                if found != self._unknown or not ids or ids[-1] != self._unknown:  # unknown characters in a row are one token
+                if (
+                    found != self._unknown or not ids or ids[-1] != self._unknown
+                ):  # unknown characters in a row are one token
                     ids.append(found)
-            self._words[word] = ids, [self._ranks.get(pair, _NEVER) for pair in zip(ids, ids[1:], strict=False)]
+            self._words[word] = ids, [self._ranks.get(pair, _NEVER) for pair in itertools.pairwise(ids)]
         ids, ranks = self._words[word]
         return ids.copy(), ranks.copy()

@@ -8,8 +8,6 @@ import functools
 import itertools
 import json
 import random
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,20 +18,20 @@ from pydantic import model_validator
 
 from sightline.config import Settings
 from sightline.data.merges import Merges
+from sightline.data.normalise import BLANK, Form, mark_blanks, normalise
 from sightline.errors import BundleError, ConfigError, DataError, nearest
 from sightline.files import write_atomically
 
-BLANK = "▁"
 UNKNOWN = "⁇"
 """How an unknown token is shown in decoded text (U+2047, which no keyboard types)."""
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_CONTRACTION = r"['’](?i:s|d|m|t|ll|ve|re)(?!\p{L})"
+_ENDING = r"(?i:s|d|m|t|ll|ve|re)(?!\p{L})"
 _WORDS = "|".join(
     (
-        _CONTRACTION,  # don 't
-        rf"▁?\p{{L}}{{1,2}}['’](?!{_CONTRACTION[4:]})(?=\p{{L}})",  # l' eau, qu' il
+        rf"['’]{_ENDING}",  # don 't
+        rf"▁?\p{{L}}{{1,2}}['’](?!{_ENDING})(?=\p{{L}})",  # l' eau, qu' il
         rf"▁?(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\u200c\u200d])+",
         r"[\p{Han}\p{Hiragana}\p{Katakana}ー]+|\p{Thai}+|\p{Lao}+|\p{Khmer}+|\p{Myanmar}+",
         r"▁?\p{N}",
@@ -44,10 +42,8 @@ _CUTS = {
     "subword": _WORDS,
     "word": _WORDS.replace("ー]+", "ー]"),  # a Chinese or Japanese character is a word where no blanks tell
     "tokens": r"▁[^▁]*",
-    "char": r"(?s).",
+    "char": ".",
 }
-_STARTS_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_NOT_KEPT = re.compile("[^\u2026\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+")
 _SAMPLE_CHARACTERS = 60_000_000
 
 
@@ -62,7 +58,7 @@ class TokenizerSettings(Settings):
     """One vocabulary for both languages; false trains one for each."""
     lowercase: bool = False
     """Lower-case all text: translations come out in lower case too."""
-    normalize: Literal["none", "nfc", "nfkc"] = "nfkc"
+    normalize: Form = "nfkc"
     """Unicode normal form. nfkc also makes full-width letters and digits plain, but keeps East Asian punctuation such as ，。！？ and …"""
     pretokenized: bool = False
     """The text is already tokens separated by blanks: subwords stay within a token and translations are tokens joined by a blank."""
@@ -85,26 +81,6 @@ class TokenizerSettings(Settings):
         return self
 
 
-def normalise(text: str, settings: TokenizerSettings) -> str:
-    """The text as the model sees it: Unicode form and case as set, every run of whitespace one blank, none at the ends."""
-    if not text.isascii():
-        if settings.normalize == "nfc":
-            text = unicodedata.normalize("NFC", text)
-        elif settings.normalize == "nfkc" and not unicodedata.is_normalized("NFKC", text):
-            text = _NOT_KEPT.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)
-        text = text.replace(BLANK, "_")
-    if settings.lowercase:
-        text = text.lower()
-    return " ".join(text.split())
-
-
-def _mark_blanks(text: str, always: bool) -> str:
-    """ "A dog" -> "▁A▁dog"; the first mark is left out where an unspaced script begins the text, which needs none."""
-    if text and (always or not _STARTS_UNSPACED.match(text)):
-        text = " " + text
-    return text.replace(" ", BLANK)
-
-
 class _Pieces:
     """A vocabulary of pieces with the `tokenizers` library inside; it sees text with blanks marked."""
 
@@ -112,14 +88,19 @@ class _Pieces:
         self.model, self.n_special = model, n_special
         self.vocab_size = model.get_vocab_size()
         self.names: list[str] = [model.id_to_token(i) or "" for i in range(self.vocab_size)]
-        self._prepare = functools.partial(_prepared, settings=settings)
+        self._prepare = functools.partial(_prepared, settings)
         self._unknown = " " + UNKNOWN if settings.kind == "word" else UNKNOWN
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self.model.encode_batch_fast([self._prepare(text) for text in texts], add_special_tokens=False)]
+        return [
+            e.ids
+            for e in self.model.encode_batch_fast([self._prepare(text) for text in texts], add_special_tokens=False)
+        ]
 
     def decode(self, ids: Iterable[int]) -> str:
-        pieces = (self._unknown if i == 3 else self.names[i] for i in ids if i == 3 or self.n_special <= i < self.vocab_size)
+        pieces = (
+            self._unknown if i == 3 else self.names[i] for i in ids if i == 3 or self.n_special <= i < self.vocab_size
+        )
         return "".join(pieces).replace(BLANK, " ").strip(" ")
 
     @functools.cached_property
@@ -142,12 +123,13 @@ class _Bytes:
     """The 256 bytes of UTF-8 as a vocabulary: no unknown token, nothing to learn."""
 
     def __init__(self, settings: TokenizerSettings, specials: list[str]):
-        self.settings, self.n_special = settings, len(specials)
+        self.n_special = len(specials)
+        self._normalise = functools.partial(normalise, form=settings.normalize, lowercase=settings.lowercase)
         self.vocab_size = self.n_special + 256
         self.names = specials + [f"<0x{byte:02X}>" for byte in range(256)]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[self.n_special + byte for byte in normalise(text, self.settings).encode("utf-8", "replace")] for text in texts]
+        return [[self.n_special + byte for byte in self._normalise(text).encode("utf-8", "replace")] for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         found = bytes(i - self.n_special for i in ids if self.n_special <= i < self.vocab_size)
@@ -158,10 +140,6 @@ class _Bytes:
 
     def to_dict(self) -> None:
         return None
-
-
-def _prepared(text: str, settings: TokenizerSettings) -> str:
-    return _mark_blanks(normalise(text, settings), settings.pretokenized)
 
 
 class Tokenizer:
@@ -179,7 +157,9 @@ class Tokenizer:
         self._tag_ids = {tag: len(SPECIALS) + i for i, tag in enumerate(self.tags)}
 
     @classmethod
-    def train(cls, settings: TokenizerSettings, src_lines: Iterable[str], tgt_lines: Iterable[str], tags: Sequence[str] = ()) -> Self:
+    def train(
+        cls, settings: TokenizerSettings, src_lines: Iterable[str], tgt_lines: Iterable[str], tags: Sequence[str] = ()
+    ) -> Self:
         """Learn the vocabularies. The same lines give the same tokenizer, on any machine.
 
         Raises DataError when there is no text, ConfigError when vocab_size cannot hold even the special tokens.
@@ -206,7 +186,9 @@ class Tokenizer:
         """The id of the token that asks for a translation into `language`. Raises DataError for a language not trained for."""
         if language not in self._tag_ids:
             known = ", ".join(self.tags) or "none: it was trained for one direction, so leave the target language out"
-            raise DataError(f"the tokenizer has no target language {language!r}{nearest(language, self.tags)} It has: {known}.")
+            raise DataError(
+                f"the tokenizer has no target language {language!r}{nearest(language, self.tags)} It has: {known}."
+            )
         return self._tag_ids[language]
 
     def encode_src(self, texts: Sequence[str], to: str | Sequence[str] | None = None) -> list[list[int]]:
@@ -302,10 +284,16 @@ class Tokenizer:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise BundleError(f"{path} is missing: the folder holds no tokenizer; give the folder of a trained model.") from error
+            raise BundleError(
+                f"{path} is missing: the folder holds no tokenizer; give the folder of a trained model."
+            ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{path} cannot be read ({error}): copy it again from where it was trained.") from error
         return cls.from_json(text, where=str(path))
+
+
+def _prepared(settings: TokenizerSettings, text: str) -> str:
+    return mark_blanks(normalise(text, settings.normalize, settings.lowercase), always=settings.pretokenized)
 
 
 def sample_lines(lines: Iterable[str], most: int) -> list[str]:
@@ -331,7 +319,7 @@ def _train(settings: TokenizerSettings, lines: list[str], specials: list[str]) -
     size = sum(map(len, lines))
     if size > _SAMPLE_CHARACTERS:  # unspaced scripts have few repeated words, so memory goes with the characters
         lines = lines[:: -(-size // _SAMPLE_CHARACTERS)]
-    texts = [_prepared(line, settings) for line in lines]
+    texts = [_prepared(settings, line) for line in lines]
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
@@ -339,7 +327,9 @@ def _train(settings: TokenizerSettings, lines: list[str], specials: list[str]) -
         raise DataError("there is no text to learn a vocabulary from: every line of the training corpus is empty.")
     most = settings.vocab_size - len(specials)
     if most < 8:
-        raise ConfigError(f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: use 100 or more.")
+        raise ConfigError(
+            f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: use 100 or more."
+        )
     cut = "tokens" if settings.pretokenized else {"word": "word", "char": "char"}.get(settings.kind, "subword")
     cut = "char" if settings.kind == "char" else cut
     splitter = library.pre_tokenizers.Split(library.Regex(_CUTS[cut]), "isolated")
@@ -356,7 +346,11 @@ def _train(settings: TokenizerSettings, lines: list[str], specials: list[str]) -
 
 
 def _train_subwords(
-    settings: TokenizerSettings, texts: list[str], rare: set[str], specials: list[str], splitter: library.pre_tokenizers.PreTokenizer
+    settings: TokenizerSettings,
+    texts: list[str],
+    rare: set[str],
+    specials: list[str],
+    splitter: library.pre_tokenizers.PreTokenizer,
 ) -> _Pieces:
     """Rare characters break a word while learning, so they get no token and no part in one."""
     table = str.maketrans(dict.fromkeys(sorted(rare), " "))
@@ -386,12 +380,28 @@ def _most_frequent(counts: Counter[str], at_least: int, most: int) -> list[str]:
     return kept or [name for name, _ in ranked[:most]]  # a corpus so small that nothing repeats
 
 
-def _wrap(model: library.Tokenizer, settings: TokenizerSettings, splitter: library.pre_tokenizers.PreTokenizer, n_special: int) -> _Pieces:
+def _wrap(
+    model: library.Tokenizer, settings: TokenizerSettings, splitter: library.pre_tokenizers.PreTokenizer, n_special: int
+) -> _Pieces:
     """The trained model without "added tokens": the library would look for those in the user's text."""
     model.pre_tokenizer = splitter
     document = json.loads(model.to_str())
     document["added_tokens"] = []
+    if settings.kind == "unigram":
+        vocabulary = document["model"]["vocab"]
+        document["model"]["vocab"] = vocabulary[:n_special] + _in_fixed_order(vocabulary[n_special:])
     return _Pieces(library.Tokenizer.from_str(json.dumps(document)), settings, n_special)
+
+
+def _in_fixed_order(scored: list[list]) -> list[list]:
+    """Unigram pieces as a function of the text alone. The library hands characters that its pruning lost the scores least, least + 0.0001,
+    least + 0.0002 ... in an order that differs from run to run: here all of them get the least. Sums also differ in their last digits.
+    """
+    least = min(score for _, score in scored)
+    steps = {name: (score - least) / 0.0001 for name, score in scored if len(name) == 1}
+    lost = {name for name, step in steps.items() if step < len(steps) and abs(step - round(step)) < 1e-4}
+    fixed = [[name, round(least if name in lost else score, 4)] for name, score in scored]
+    return sorted(fixed, key=lambda item: (-item[1], item[0]))
 
 
 def _restore(settings: TokenizerSettings, specials: list[str], document: dict | None) -> _Pieces | _Bytes:

@@ -1,0 +1,33 @@
+"""Text as a model sees it: Unicode form, case and blanks."""
+
+import re
+import unicodedata
+from typing import Literal
+
+BLANK = "▁"
+Form = Literal["none", "nfc", "nfkc"]
+
+_STARTS_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_NOT_KEPT = re.compile("[^\u2026\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+")
+
+
+def normalise(text: str, form: Form, lowercase: bool = False) -> str:
+    """The text as the model sees it: Unicode form and case as set, every run of whitespace one blank, none at the ends."""
+    if not text.isascii():
+        if form == "nfc":
+            text = unicodedata.normalize("NFC", text)
+        elif form == "nfkc" and not unicodedata.is_normalized("NFKC", text):
+            text = _NOT_KEPT.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)
+        text = text.replace(BLANK, "_")
+    if lowercase:
+        text = text.lower()
+    return " ".join(text.split())
+
+
+def mark_blanks(text: str, always: bool) -> str:
+    """ "A dog" -> "▁A▁dog"; the first mark is left out where an unspaced script begins the text, which needs none."""
+    if text and (always or not _STARTS_UNSPACED.match(text)):
+        text = " " + text
+    return text.replace(" ", BLANK)
