@@ -1,0 +1,166 @@
+"""What a search asks of a model, what it is told, and what it gives back."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from sightline.config import Settings
+
+
+class State(Protocol):
+    """What a model remembers between two steps; one row for each hypothesis."""
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the rows named by `index`, in that order.
+
+        A row may be named several times or not at all, so there may be more or fewer rows than before.
+        """
+        ...
+
+
+AnyState = TypeVar("AnyState", bound=State)
+
+
+class Decodable(Protocol[AnyState]):
+    """A model that writes a sequence token by token: Transformer, recurrent network or a table in a test.
+
+    A model that can make only so many steps says so by an attribute `max_len: int`; the searches go no further.
+    """
+
+    @property
+    def bos_id(self) -> int:
+        """The token that every sequence is begun with."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends a sequence."""
+        ...
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills a batch up."""
+        ...
+
+    def start(self, src: Int[Tensor, "b s"]) -> AnyState:
+        """Read the source; the state has one row for each sentence."""
+        ...
+
+    def step(self, tokens: Int[Tensor, " n"], state: AnyState) -> Float[Tensor, "n vocab"]:
+        """Logits of the next token, given the newest token of each row (at first `bos_id`)."""
+        ...
+
+
+class DecodingSettings(Settings):
+    """How translations are searched for."""
+
+    beam: Annotated[int, Field(ge=1)] = 4
+    """Hypotheses kept at each step; 1 is the greedy search."""
+    length_norm: Literal["none", "average", "wu"] = "wu"
+    """What the log-probability of a hypothesis is divided by, so that long ones are not at a disadvantage. average:
+    length ** length_penalty; wu: ((5 + length) / 6) ** length_penalty (Wu et al. 2016, section 7); none: nothing.
+    The length counts the end of the sentence."""
+    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 0.6
+    """The exponent in length_norm: 0 changes nothing, more prefers longer translations, less than 0 shorter ones."""
+    max_len_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    """A translation has at most max_len_ratio * source tokens + max_len_extra tokens."""
+    max_len_extra: Annotated[int, Field(ge=0)] = 20
+    """See max_len_ratio."""
+    min_len: Annotated[int, Field(ge=0)] = 0
+    """The fewest tokens of a translation, its end not counted."""
+    n_best: Annotated[int, Field(ge=1)] = 1
+    """How many translations of a sentence are given, best first; at most beam."""
+    stop: Literal["exact", "first"] = "exact"
+    """When a sentence is done. exact: no unfinished hypothesis can still win; first: as many as beam are finished (as
+    fairseq, and Hugging Face with early_stopping=True)."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Source tokens, padding included, times beam that are decoded at once."""
+
+    @model_validator(mode="after")
+    def _fits_the_beam(self) -> Self:
+        if self.n_best > self.beam:
+            raise ValueError(f"n_best ({self.n_best}) is more than beam ({self.beam}): raise beam, or ask for fewer")
+        return self
+
+    def norm(self, length: int) -> float:
+        """What the log-probability of `length` tokens (the end of the sentence counted) is divided by."""
+        match self.length_norm:
+            case "none":
+                return 1.0
+            case "average":
+                return length**self.length_penalty
+            case "wu":
+                return ((5 + length) / 6) ** self.length_penalty
+
+    def best_score(self, log_prob: float, length: int, limit: int) -> float:
+        """The best score that an unfinished hypothesis of `length` tokens may still reach within `limit` tokens.
+
+        More tokens never raise `log_prob`, which is at most 0, so the score is best where the divisor is largest. The
+        divisor only grows with the length or, when length_penalty is negative, only shrinks: it is largest at one of the
+        two ends, the limit or the very next token.
+        """
+        return log_prob / max(self.norm(length + 1), self.norm(limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One translation as tokens."""
+
+    tokens: list[int]
+    """Without `bos` and `eos`."""
+    score: float
+    """`log_prob` divided by the norm of the length: what the search compares."""
+    log_prob: float
+    """Natural logarithm of the probability: the sum of `token_log_probs`."""
+    token_log_probs: list[float]
+    """One for each token, and one more for the end of the sentence when `finished`."""
+    finished: bool
+    """False when the limit of the length came before the end of the sentence."""
+
+
+def hypothesis(
+    tokens: list[int], token_log_probs: list[float], finished: bool, settings: DecodingSettings
+) -> Hypothesis:
+    """A hypothesis with its log-probability and its score."""
+    log_prob = math.fsum(token_log_probs)
+    return Hypothesis(
+        tokens, log_prob / settings.norm(max(1, len(token_log_probs))), log_prob, token_log_probs, finished
+    )
+
+
+def length_limits(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> list[int]:
+    """The most steps for each sentence: the tokens of its translation, the end of the sentence counted.
+
+    `int(max_len_ratio * source tokens) + max_len_extra`, where padding, begin and end of the source do not count, so
+    that a sentence has the same limit in any batch. It is at least 1, gives way to `min_len` and never exceeds the
+    model's own `max_len`, if it has one.
+    """
+    words = (src != model.pad_id) & (src != model.bos_id) & (src != model.eos_id)
+    limits = [int(settings.max_len_ratio * n) + settings.max_len_extra for n in words.sum(dim=1).tolist()]
+    limits = [max(limit, settings.min_len + 1) for limit in limits]
+    most: int | None = getattr(model, "max_len", None)
+    return limits if most is None else [min(limit, most) for limit in limits]
+
+
+def next_log_probs(logits: Float[Tensor, "n vocab"], model: Decodable[Any], may_end: bool) -> Float[Tensor, "n vocab"]:
+    """Log-probabilities in float32, over the whole vocabulary; then what must not come next is set to `-inf`.
+
+    That is `pad` and `bos` always, and `eos` unless the sentence `may_end` here.
+    """
+    log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)  # a new tensor, so it may be written to
+    log_probs[:, model.pad_id] = -torch.inf
+    log_probs[:, model.bos_id] = -torch.inf
+    if not may_end:
+        log_probs[:, model.eos_id] = -torch.inf
+    return log_probs
+
+
+def keep_rows(state: State, index: Int[Tensor, " n"], rows: int) -> None:
+    """Reorder a state of `rows` rows, unless that would change nothing."""
+    if len(index) != rows or not torch.equal(index, torch.arange(rows, device=index.device)):
+        state.reorder(index)
