@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BundleError", "ConfigError", "DataError", "UserError", "nearest"]
+__all__ = ["BundleError", "ConfigError", "DataError", "UserError", "most_similar", "nearest"]
 
 
 class UserError(Exception):
@@ -28,11 +28,17 @@ class BundleError(UserError):
     """A folder with a trained model that cannot be used."""
 
 
+def most_similar(word: str, choices: Iterable[str]) -> str | None:
+    """The one of ``choices`` that ``word`` was most likely meant to be, or None. Case is ignored."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The sentence that offers the most similar of ``choices``, ready to be appended to a message.
 
-    Returns ``" Did you mean 'x'?"`` or, when nothing is similar enough, the empty string. Case is ignored.
+    Returns ``" Did you mean 'x'?"`` or, when nothing is similar enough, the empty string.
     """
-    by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean '{by_lower[found[0]]}'?" if found else ""
+    found = most_similar(word, choices)
+    return f" Did you mean '{found}'?" if found else ""

@@ -54,9 +54,9 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 def atomic_folder(target: str | Path) -> Iterator[Path]:
     """Give an empty folder to fill; when the ``with`` block ends well it becomes ``target``, else it is removed.
 
-    The folder is ``.<name>.<pid>.partial`` beside ``target``. All its files are forced to the disk before it is renamed. An
-    older ``target`` is moved aside first and removed afterwards; a process killed between those two renames leaves
-    only the copy moved aside, which the next call of `restore_folder` or `atomic_folder` puts back.
+    The folder is ``.<name>.<pid>.partial`` beside ``target``. All its files are forced to the disk before it is
+    renamed. An older ``target`` is moved aside first and removed afterwards; a process killed between those two
+    renames leaves only the copy moved aside, which the next `restore_folder` or `atomic_folder` puts back.
 
     Raises:
         UserError: ``target`` is a file, the disk is full, the folder is not writable, and the like.
@@ -92,7 +92,8 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
 def restore_folder(target: str | Path) -> bool:
     """Put back a folder that `atomic_folder` had moved aside when its process was killed; whether there was one.
 
-    Call it before reading a folder that may have been replaced by a process that was killed. Does nothing while ``target`` exists.
+    Call it before reading a folder that a killed process may have been replacing. Does nothing while ``target``
+    exists.
     """
     final = Path(target).resolve()
     if final.exists() or not final.parent.is_dir():

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sightline.config.document import shorten, shown
-from sightline.errors import nearest
+from sightline.errors import most_similar, nearest
 
 __all__ = ["Mistake", "find_mistakes"]
 
@@ -174,19 +174,16 @@ def _all_keys(cls: type[BaseModel], above: tuple[type[BaseModel], ...] = ()) -> 
 
 
 def _suggestion(cls: type[BaseModel], key: str) -> str:
+    """The nearest name in the same section, or else in another; or else the names that the section has."""
     parent, _, last = key.rpartition(".")
     beside = [name for table in _tables_at(cls, parent) for name in table.model_fields]
-    found = nearest(last, beside)
-    if found and parent:
-        found = found.replace("'", f"'{parent}.", 1)
-    elsewhere = next((name for name in _all_keys(cls) if name.rpartition(".")[2] == last), None)
-    if not found and elsewhere:
-        found = f" Did you mean '{elsewhere}'?"
-    found = found or nearest(key, _all_keys(cls))
-    if found or not beside:
-        return found
+    elsewhere = {name.rpartition(".")[2]: name for name in _all_keys(cls)}
+    for names in ({name: f"{parent}.{name}" if parent else name for name in beside}, elsewhere):
+        found = most_similar(last, names)
+        if found:
+            return f" Did you mean '{names[found]}'?"
     place = f"In {parent} there are" if parent else "There are"
-    return f" {place}: {', '.join(dict.fromkeys(beside))}."
+    return f" {place}: {', '.join(dict.fromkeys(beside))}." if beside else ""
 
 
 def _help(cls: type[BaseModel], key: str) -> str:
