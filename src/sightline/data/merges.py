@@ -19,8 +19,10 @@ class Merges:
         self._words: dict[str, tuple[list[int], list[int]]] = {}
 
     def sample(self, word: str, dropout: float, generator: random.Random) -> list[int]:
-        """The ids of one word. At each step every possible merge is dropped with probability `dropout`, and the best of the rest is done;
-        the word is ready when none is left. With dropout 0 this is plain BPE.
+        """The ids of one word. With dropout 0 this is plain BPE.
+
+        At each step every possible merge is dropped with probability `dropout` and the best of the rest is done; the
+        word is ready when none is left.
         """
         ids, ranks = self._start(word)
         draw, table, merged = generator.random, self._ranks, self._merged

@@ -14,7 +14,7 @@ _NOT_KEPT = re.compile("[^\u2026\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\u
 
 
 def normalise(text: str, form: Form, lowercase: bool = False) -> str:
-    """The text as the model sees it: Unicode form and case as set, every run of whitespace one blank, none at the ends."""
+    """The text as the model sees it: Unicode form and case as set, a run of whitespace one blank, none at the ends."""
     if not text.isascii():
         if form == "nfc":
             text = unicodedata.normalize("NFC", text)

@@ -1,7 +1,8 @@
-"""Text to token ids and back: subword, word, character and byte vocabularies, trained from raw text and kept in one file.
+"""Text to token ids and back: subword, word, character and byte vocabularies, trained from raw text, kept in one file.
 
-The layers of an encoding, in order: *normalise* (whitespace, Unicode form, case), *mark blanks* (a blank becomes "▁", as in Kudo
-and Richardson 2018, SentencePiece), *cut* into words that no subword crosses, *model* (BPE, unigram ...), *frame* (tag, eos).
+The layers of an encoding, in order: *normalise* (whitespace, Unicode form, case), *mark blanks* (a blank becomes "▁",
+as in SentencePiece, Kudo and Richardson 2018), *cut* into words that no subword crosses, *model* (BPE, unigram ...),
+*frame* (tag, eos).
 """
 
 import functools
@@ -51,19 +52,19 @@ class TokenizerSettings(Settings):
     """How text becomes tokens."""
 
     kind: Literal["bpe", "unigram", "word", "char", "byte"] = "bpe"
-    """Units of text: byte-pair encoding (Sennrich et al. 2016), unigram (Kudo 2018), words, characters, or UTF-8 bytes."""
+    """Units of text: byte-pair encoding (Sennrich et al. 2016), unigram (Kudo 2018), words, characters, bytes."""
     vocab_size: int = 8000
-    """Number of tokens, the special ones and language tags included (at most; a small corpus may give fewer; `byte` always has 256)."""
+    """Number of tokens at most, the special ones and language tags included (byte: always 256 and the special ones)."""
     joint: bool = True
     """One vocabulary for both languages; false trains one for each."""
     lowercase: bool = False
     """Lower-case all text: translations come out in lower case too."""
     normalize: Form = "nfkc"
-    """Unicode normal form. nfkc also makes full-width letters and digits plain, but keeps East Asian punctuation such as ，。！？ and …"""
+    """Unicode normal form. nfkc also makes full-width letters plain, but keeps punctuation such as ，。！？…"""
     pretokenized: bool = False
-    """The text is already tokens separated by blanks: subwords stay within a token and translations are tokens joined by a blank."""
+    """The text is tokens separated by blanks: subwords stay within one, translations are tokens joined by a blank."""
     dropout: float = 0.0
-    """BPE-dropout (Provilkov et al. 2020): the probability with which each merge is skipped while training, 0 to below 1."""
+    """BPE-dropout (Provilkov et al. 2020): the probability that a merge is skipped in training, 0 to below 1."""
     min_frequency: int = 2
     """A character, word or pair of subwords seen fewer times gets no token of its own."""
     sample_lines: int = 1_000_000
@@ -145,8 +146,9 @@ class _Bytes:
 class Tokenizer:
     """Text to ids and back for the source and the target side; the same ids on both when `settings.joint`.
 
-    Ids: 0 padding, 1 begin, 2 end, 3 unknown, then one tag for each language of `tags` ("<2zh>": translate to zh), then the pieces.
-    Text that spells "<s>" or "<2zh>" is text: the special tokens' own names hold a blank, which text inside the model never does.
+    Ids: 0 padding, 1 begin, 2 end, 3 unknown, then one tag for each language of `tags` ("<2zh>": translate to zh), then
+    the pieces. Text that spells "<s>" or "<2zh>" is text: the special tokens' own names hold a blank, which text inside
+    the model never does.
     """
 
     pad_id, bos_id, eos_id, unk_id = 0, 1, 2, 3
@@ -183,7 +185,7 @@ class Tokenizer:
         return self._tgt.vocab_size
 
     def tag_id(self, language: str) -> int:
-        """The id of the token that asks for a translation into `language`. Raises DataError for a language not trained for."""
+        """The id of the token that asks for a translation into `language`. Raises DataError for one not trained for."""
         if language not in self._tag_ids:
             known = ", ".join(self.tags) or "none: it was trained for one direction, so leave the target language out"
             raise DataError(
@@ -192,7 +194,7 @@ class Tokenizer:
         return self._tag_ids[language]
 
     def encode_src(self, texts: Sequence[str], to: str | Sequence[str] | None = None) -> list[list[int]]:
-        """For each text [tag] + pieces + [eos]; `to` is the target language of all texts or of each ("" or None: no tag)."""
+        """For each text [tag] + pieces + [eos]; `to` is the target language of all or of each ("" or None: no tag)."""
         targets: Iterable[str] = itertools.repeat(to or "", len(texts)) if to is None or isinstance(to, str) else to
         framed = zip(self._src.encode(texts), targets, strict=True)
         return [[*self._tag(target), *ids, self.eos_id] for ids, target in framed]
@@ -258,8 +260,8 @@ class Tokenizer:
             document = json.loads(text)
             if document["format"] != "sightline-tokenizer" or document["version"] != 1:
                 raise BundleError(
-                    f"{where} has format {document['format']!r} version {document['version']!r}, but this sightline reads version 1: "
-                    "update sightline, or train the model again."
+                    f"{where} has format {document['format']!r} version {document['version']!r}, but this sightline "
+                    "reads version 1: update sightline, or train the model again."
                 )
             settings = TokenizerSettings(**document["settings"])
             tags = document["tags"]
@@ -269,8 +271,8 @@ class Tokenizer:
             raise
         except Exception as error:  # the library raises bare Exception
             raise BundleError(
-                f"{where} is damaged or not a tokenizer written by sightline ({type(error).__name__}: {str(error)[:200]}): "
-                "copy it again from where it was trained."
+                f"{where} is damaged or not a tokenizer written by sightline "
+                f"({type(error).__name__}: {str(error)[:200]}): copy it again from where it was trained."
             ) from error
         return cls(settings, tags, src, tgt)
 
@@ -297,7 +299,7 @@ def _prepared(settings: TokenizerSettings, text: str) -> str:
 
 
 def sample_lines(lines: Iterable[str], most: int) -> list[str]:
-    """At most `most` lines, each equally likely to stay, in their own order; the choice depends on the line numbers only.
+    """At most `most` lines, each equally likely to stay, in their own order; the choice depends on line numbers only.
 
     Reservoir sampling (Vitter 1985, algorithm R, with a fixed seed); memory is that of the sample.
     """
@@ -328,10 +330,11 @@ def _train(settings: TokenizerSettings, lines: list[str], specials: list[str]) -
     most = settings.vocab_size - len(specials)
     if most < 8:
         raise ConfigError(
-            f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: use 100 or more."
+            f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: "
+            "use 100 or more."
         )
-    cut = "tokens" if settings.pretokenized else {"word": "word", "char": "char"}.get(settings.kind, "subword")
-    cut = "char" if settings.kind == "char" else cut
+    unspaced = {"word": "word", "char": "char"}.get(settings.kind, "subword")
+    cut = "tokens" if settings.pretokenized and settings.kind != "char" else unspaced
     splitter = library.pre_tokenizers.Split(library.Regex(_CUTS[cut]), "isolated")
     if settings.kind == "char":
         table = _most_frequent(counts, settings.min_frequency, most)
@@ -394,10 +397,12 @@ def _wrap(
 
 
 def _in_fixed_order(scored: list[list]) -> list[list]:
-    """Unigram pieces as a function of the text alone. The library hands characters that its pruning lost the scores least, least + 0.0001,
-    least + 0.0002 ... in an order that differs from run to run: here all of them get the least. Sums also differ in their last digits.
+    """Unigram pieces as a function of the text alone.
+
+    The library gives characters which its pruning lost the scores least, least + 0.0001, least + 0.0002 ... in an order
+    that differs from run to run: here all of them get the least. Sums also differ in their last digits.
     """
-    least = min(score for _, score in scored)
+    least = min((score for _, score in scored), default=0.0)
     steps = {name: (score - least) / 0.0001 for name, score in scored if len(name) == 1}
     lost = {name for name, step in steps.items() if step < len(steps) and abs(step - round(step)) < 1e-4}
     fixed = [[name, round(least if name in lost else score, 4)] for name, score in scored]
