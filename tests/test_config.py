@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ class Corpus(Settings):
 class Optimiser(Settings):
     lr: float = 0.001
     """Peak learning rate."""
-    warmup: int = Field(4000, ge=0)
+    warmup: Annotated[int, Field(ge=0)] = 4000
     kind: Literal["adam", "adamw"] = "adam"
     fused: bool = False
     clip: float | None = None
@@ -39,7 +39,7 @@ class Data(Settings):
 class Run(Settings):
     data: Data = Data()
     train: Optimiser = Optimiser()
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 class Ordered(Settings):
@@ -236,8 +236,17 @@ def test_overrides_replace_values_by_name_and_leave_the_document_alone():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("2016", "2016"), ("true", "true"), ("2024-05-01", "2024-05-01"), ("'a b'", "a b"), ("a=b", "a=b"), ("", "")]
-    + [("C:\\new\\data", "C:\\new\\data"), ("1\nb=2", "1\nb=2"), ("语料/文本", "语料/文本")],
+    [
+        ("2016", "2016"),
+        ("true", "true"),
+        ("2024-05-01", "2024-05-01"),
+        ("'a b'", "a b"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("C:\\new\\data", "C:\\new\\data"),
+        ("1\nb=2", "1\nb=2"),
+        ("语料/文本", "语料/文本"),
+    ],
 )
 def test_an_override_of_a_text_setting_is_the_text_that_was_typed(value: str, expected: str):
     assert parse(Run, apply_overrides(Document({}), [f"data.path={value}"])).data.path == expected
@@ -254,7 +263,7 @@ def test_an_override_of_a_text_setting_is_the_text_that_was_typed(value: str, ex
         ("train.lr.peak=3", "'train.lr' is a value (0.5), not a table, so it holds no 'peak'"),
         ("data.train.2.weight=3", "'data.train' is a list, and '2' is no entry. The entries it has: 0 to 1."),
         ("data.train.weight=3", "'data.train' is a list, and 'weight' is no entry."),
-        ("train={lr='x'}", "given on the command line: train.lr = \"x\" is not a number"),
+        ("train={lr='x'}", 'given on the command line: train.lr = "x" is not a number'),
     ],
 )
 def test_a_wrong_override_says_that_it_was_given_on_the_command_line(override: str, expected: str):

@@ -1,0 +1,48 @@
+# make demo, make test: a bare Python (3.11 or newer) and make are enough; everything is set up in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all check format docs bench wheel ci clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about four minutes
+	@$(BIN)/sightline demo
+
+test: .venv/.ready-to-develop
+	$(BIN)/python -m pytest
+
+test-all: .venv/.ready-to-develop  ## with the slow ones
+	$(BIN)/python -m pytest -m ""
+
+check: .venv/.ready-to-develop
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright && $(BIN)/lint-imports --no-logo
+
+format: .venv/.ready-to-develop
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+docs: .venv/.ready-to-develop
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/.ready-to-develop
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, use it from another folder
+	.ci/try-wheel
+
+ci: check test docs wheel
+
+clean:
+	rm -rf .venv build dist site
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sightline needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+.venv/.ready-to-run: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e '.[track]'
+	@touch $@
+
+.venv/.ready-to-develop: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e '.[dev,docs,track,data]'
+	@touch .venv/.ready-to-run $@
