@@ -1,0 +1,131 @@
+"""A trained thing in one folder: `config.toml`, `model.safetensors`, `tokenizer.json`, `card.md`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from sightline.config import Settings, dump_toml, parse, read_toml
+from sightline.data.tokenizers import Tokenizer
+from sightline.decoding.protocol import DecodingSettings
+from sightline.errors import BundleError, UserError
+from sightline.files import check_free_space, write_atomically
+from sightline.metrics.translation import MetricSettings
+from sightline.models.build import ModelConfig, build_model
+from sightline.models.encoder_decoder import EncoderDecoder
+
+FORMAT = 1
+FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class BundleConfig(Settings):
+    """What `config.toml` holds: everything needed to build the model and to translate as it was validated."""
+
+    format: int = FORMAT
+    """Version of this layout."""
+    name: str = ""
+    """The recipe it came from."""
+    task: str = "translation"
+    """What it was trained for."""
+    src_lang: str = ""
+    """Language of the source, if known."""
+    tgt_lang: str = ""
+    """Language of the target, if known."""
+    model: ModelConfig = ModelConfig()
+    """The model."""
+    decoding: DecodingSettings = DecodingSettings()
+    """How translations are searched for."""
+    metric: MetricSettings = MetricSettings()
+    """How they are scored."""
+
+
+@dataclass
+class Bundle:
+    """A loaded bundle; the model is in evaluation mode, float32, on the CPU."""
+
+    config: BundleConfig
+    model: EncoderDecoder
+    tokenizer: Tokenizer
+    card: str
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Every trained tensor once, by its address; shared ones under their first address."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def save_weights(path: Path, model_weights: dict[str, Tensor], precision: str = "fp32") -> None:
+    """Write named weights atomically, in fp32 or bf16. Raises UserError if there is no room or no permission."""
+    kind = TYPES[precision]
+    tensors = {name: tensor.detach().to(kind).cpu().contiguous() for name, tensor in model_weights.items()}
+    check_free_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()) + (1 << 20))
+    write_atomically(path, save(tensors, {"format": "pt"}))
+
+
+def save_bundle(folder: str | Path, bundle: Bundle, precision: str = "fp32") -> None:
+    """Write a bundle; each file whole or not at all, the weights last.
+
+    Raises UserError if the folder cannot be written.
+    """
+    folder = Path(folder)
+    write_atomically(folder / "config.toml", dump_toml(bundle.config))
+    write_atomically(folder / "tokenizer.json", bundle.tokenizer.to_json())
+    write_atomically(folder / "card.md", bundle.card)
+    save_weights(folder / "model.safetensors", named_weights(bundle.model), precision)
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises BundleError naming the file that is missing or damaged, the setting or the tensor that does not fit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BundleError(f"There is no model folder {folder}. Give a folder that `sightline train` wrote.")
+    missing = [name for name in FILES if name != "card.md" and not (folder / name).is_file()]
+    if missing:
+        unfinished = (folder / "recipe.toml").is_file()
+        hint = "its training has not reached the first validation" if unfinished else "it is not a sightline model"
+        raise BundleError(f"{folder} has no {', '.join(missing)}: {hint}. Give a folder that `sightline train` wrote.")
+    document = read_toml(folder / "config.toml")
+    if document.tree.get("format", FORMAT) != FORMAT:
+        raise BundleError(
+            f"{folder} was written in format {document.tree['format']}, and this version reads format {FORMAT}. "
+            "Use the version of sightline that wrote it."
+        )
+    config = parse(BundleConfig, document)
+    try:
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    except (UserError, ValueError, KeyError) as error:
+        raise BundleError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config.model, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
+    _fill(model, folder / "model.safetensors")
+    card = folder / "card.md"
+    return Bundle(config, model.eval(), tokenizer, card.read_text(encoding="utf-8") if card.is_file() else "")
+
+
+def _fill(model: nn.Module, path: Path) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path} is damaged ({error}). Copy it again, or train again.") from error
+    parameters = dict(model.named_parameters())
+    if names != set(parameters):
+        odd = sorted(names ^ set(parameters))[:3]
+        raise BundleError(f"{path} does not fit its config.toml: {', '.join(odd)} is in only one of the two.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if tensors[name].shape != parameter.shape:
+                raise BundleError(
+                    f"{path} does not fit its config.toml: {name} is {tuple(tensors[name].shape)}, "
+                    f"not {tuple(parameter.shape)}."
+                )
+            parameter.copy_(tensors[name])

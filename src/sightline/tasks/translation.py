@@ -1,0 +1,213 @@
+"""Translation: sentence pairs in, a model that translates out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sightline.data.batches import Batch, BatchPlan, collate, generator_of, pad, prefetch
+from sightline.data.prepare import Example, Prepared
+from sightline.data.text import Pairs
+from sightline.data.tokenizers import Tokenizer
+from sightline.decoding.beam import beam_search
+from sightline.decoding.greedy import greedy
+from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.metrics.translation import MetricSettings, TranslationScores, evaluate_translations
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.tasks.task import Loss
+
+
+@dataclass(frozen=True)
+class Translated:
+    """One translation of one sentence."""
+
+    text: str
+    score: float
+    """Log-probability, normalised by length as the decoding settings say."""
+    hypothesis: Hypothesis
+    """The tokens and what the model gave each of them."""
+    truncated: bool = False
+    """The source had more tokens than the model takes; the rest was left out."""
+
+
+def translate(
+    model: EncoderDecoder,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    to: str | Sequence[str] | None,
+    settings: DecodingSettings,
+    max_len: int,
+) -> list[list[Translated]]:
+    """The `settings.n_best` best translations of each text, best first.
+
+    Sentences of like length are translated together, `settings.batch_tokens` at a time; the order of `texts` is kept. An
+    empty text gives one empty translation. `to` is the target language for models with target tags, one for all or one
+    per text.
+    """
+    sources = tokenizer.encode_src(texts, to)
+    cut = [len(ids) > max_len for ids in sources]
+    sources = [[*ids[: max_len - 1], tokenizer.eos_id] if long else ids for ids, long in zip(sources, cut, strict=True)]
+    results: list[list[Translated]] = [
+        [Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts
+    ]
+    todo = [i for i, text in enumerate(texts) if text.strip()]
+    device = next(model.parameters()).device
+    for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens):
+        rows = [todo[k] for k in group]
+        src = pad([sources[i] for i in rows], tokenizer.pad_id).to(device)
+        found = [[h] for h in greedy(model, src, settings)] if settings.beam == 1 else beam_search(model, src, settings)
+        for i, hypotheses in zip(rows, found, strict=True):
+            results[i] = [Translated(tokenizer.decode_tgt(h.tokens), h.score, h, cut[i]) for h in hypotheses]
+    return results
+
+
+def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Positions of `lengths`, longest first, in groups whose padded size stays within `batch_tokens`."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    while order:
+        size = max(1, batch_tokens // lengths[order[0]])
+        yield order[:size]
+        order = order[size:]
+
+
+class TranslationTask:
+    """The task of the encoder-decoder: see `tasks.task.Task`.
+
+    `weights` says how often an epoch sees each corpus; `decoding` and `metric` are used by `evaluate`, on the split "valid"
+    or "test".
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        seed: int,
+        batch_tokens: int,
+        label_smoothing: float,
+        decoding: DecodingSettings,
+        metric: MetricSettings,
+        max_len: int,
+        weights: Sequence[float] = (1.0,),
+        max_validated: int = 2000,
+    ) -> None:
+        self.prepared, self.tokenizer = prepared, prepared.tokenizer
+        self.label_smoothing, self.decoding, self.metric = label_smoothing, decoding, metric
+        self.seed, self.max_len, self.max_validated = seed, max_len, max_validated
+        self.batch_tokens = batch_tokens
+        self.pairs: Pairs = prepared.train()
+        self.plan = BatchPlan(
+            self.pairs.src_lengths, self.pairs.tgt_lengths, batch_tokens, seed, self.pairs.corpus, weights
+        )
+
+    def batches(self, split: str, epoch: int, start: int = 0) -> Iterable[Batch]:
+        """Training batches of an epoch from batch number `start` on, made ahead in a thread."""
+        if split != "train":
+            return self._evaluation_batches(self.examples(split))
+        sampled = self.tokenizer.settings.dropout > 0
+
+        def make() -> Iterator[Batch]:
+            for index in self.plan.epoch(epoch, start):
+                pairs = [self._sample(int(i), epoch) if sampled else self.pairs.pair(int(i)) for i in index]
+                yield collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
+
+        return prefetch(make)
+
+    def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
+        generator = generator_of(self.seed, epoch, i)
+        src, tgt, to = self.pairs.text(i)
+        return self.tokenizer.sample_src(src, to or None, generator), self.tokenizer.sample_tgt(tgt, generator)
+
+    def examples(self, split: str) -> list[Example]:
+        """The sentences of "valid" (at most `max_validated`, the same ones each time) or "test"."""
+        examples = self.prepared.evaluation(split)
+        return examples[: self.max_validated] if split == "valid" else examples
+
+    def _evaluation_batches(self, examples: Sequence[Example]) -> Iterator[Batch]:
+        src = self.tokenizer.encode_src([e.src for e in examples], [e.to for e in examples])
+        tgt = self.tokenizer.encode_tgt([e.refs[0] for e in examples])
+        lengths = [max(len(s), len(t)) for s, t in zip(src, tgt, strict=True)]
+        for group in length_groups(lengths, self.batch_tokens):
+            pairs = [(src[i], tgt[i]) for i in group]
+            yield collate(pairs, np.asarray(group), self.tokenizer.pad_id, self.tokenizer.bos_id)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Label-smoothed cross-entropy summed over the target tokens, in nats."""
+        return self._loss(model, batch, self.label_smoothing)
+
+    def _loss(self, model: nn.Module, batch: Batch, smoothing: float) -> Loss:
+        assert isinstance(model, EncoderDecoder)
+        hidden = model.hidden(batch.src, batch.tgt_in)
+        real = batch.tgt_out != model.pad_id
+        return Loss(model.head.loss(hidden[real], batch.tgt_out[real], smoothing), batch.n_tgt)
+
+    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
+        """`loss` and `perplexity` per target token without smoothing, `loss_shuffled` with each sentence's source exchanged
+        for another's, and `bleu`, `chrf` of real translations: the mean over target languages where there are several,
+        with `bleu_zh` and the like beside it. The model must be in evaluation mode."""
+        return self.evaluate_with(model, split, self.decoding)[0]
+
+    @torch.inference_mode()
+    def evaluate_with(
+        self, model: nn.Module, split: str, decoding: DecodingSettings
+    ) -> tuple[dict[str, float], list[str]]:
+        """As `evaluate`, with other decoding settings; also gives the translations."""
+        translations = self.translations(model, split, decoding)
+        scores = self.scores(translations, split)
+        figures = self.losses(model, split)
+        figures["bleu"] = sum(s.bleu for s in scores.values()) / len(scores)
+        figures["chrf"] = sum(s.chrf for s in scores.values()) / len(scores)
+        if len(scores) > 1:
+            figures |= {f"bleu_{to}": s.bleu for to, s in scores.items()}
+        return figures, translations
+
+    @torch.inference_mode()
+    def losses(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Cross-entropy per target token with the right sources and with exchanged ones."""
+        total = shuffled = 0.0
+        count = 0
+        device = next(model.parameters()).device
+        for batch in self._evaluation_batches(self.examples(split)):
+            batch = batch.to(device)
+            loss = self._loss(model, batch, 0.0)
+            other = Batch(batch.src.roll(1, 0), batch.tgt_in, batch.tgt_out, batch.index, batch.n_src, batch.n_tgt)
+            total, count = total + float(loss.total), count + loss.count
+            shuffled += float(self._loss(model, other, 0.0).total)
+        mean = total / max(1, count)
+        return {"loss": mean, "perplexity": float(np.exp(min(mean, 700.0))), "loss_shuffled": shuffled / max(1, count)}
+
+    def translations(self, model: nn.Module, split: str, settings: DecodingSettings | None = None) -> list[str]:
+        """The best translation of every sentence of a split."""
+        examples = self.examples(split)
+        return self._translate(model, [e.src for e in examples], [e.to for e in examples], settings)
+
+    def _translate(
+        self, model: nn.Module, texts: Sequence[str], to: Sequence[str], settings: DecodingSettings | None = None
+    ) -> list[str]:
+        assert isinstance(model, EncoderDecoder)
+        found = translate(model, self.tokenizer, texts, to, settings or self.decoding, self.max_len)
+        return [best[0].text for best in found]
+
+    def scores(self, translations: Sequence[str], split: str) -> dict[str, TranslationScores]:
+        """Scores of a split's translations against all references, by target language ("" if the corpus has no tags)."""
+        examples = self.examples(split)
+        found: dict[str, TranslationScores] = {}
+        for to in sorted({e.to for e in examples}):
+            kept = [(h, e) for h, e in zip(translations, examples, strict=True) if e.to == to]
+            found[to] = evaluate_translations(
+                [h for h, _ in kept],
+                [e.refs for _, e in kept],
+                lang=to or self.prepared.tgt_lang,
+                settings=self.metric,
+            )
+        return found
+
+    def predict(self, model: nn.Module, raw: list[str]) -> list[str]:
+        """Translations of raw sentences, into the first target language."""
+        tags = self.tokenizer.tags
+        return self._translate(model, raw, [tags[0] if tags else ""] * len(raw))
+
+
+TASKS: dict[str, Callable[..., Any]] = {"translation": TranslationTask}

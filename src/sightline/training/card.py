@@ -1,0 +1,41 @@
+"""The card of a bundle: what it is, what it learned from, how good it is, and the command that made it."""
+
+import torch
+
+from sightline.config import Settings
+from sightline.data.prepare import Prepared
+from sightline.training.state import Position
+
+
+def write_card(recipe: Settings, prepared: Prepared, position: Position, scores: dict[str, str]) -> str:
+    """Markdown. `scores` maps what was scored to the figures with their signatures."""
+    fields = recipe.model_dump()
+    files = "".join(f"| {name} | {digest} |\n" for name, digest in prepared.hashes.items())
+    figures = "".join(f"| {name} | {said} |\n" for name, said in scores.items())
+    train = fields["train"]
+    return f"""# {fields["name"]}
+
+{fields["description"] or "A translator trained by sightline."}
+
+| what | figure |
+|---|---|
+{figures}
+Trained for {position.step} steps ({position.tokens:,} target tokens, {position.epoch} epochs and {position.batch} batches,
+{position.seconds / 60:.0f} minutes) in {position.precision} on {position.threads} threads, torch {torch.__version__}, seed {train["seed"]}.
+Weights kept in {fields["precision"]}.
+
+## Data
+
+{prepared.report.summary()}
+
+| file or set | SHA-256 |
+|---|---|
+{files}
+## The command that made it
+
+```
+sightline train {fields["name"]}
+```
+
+The whole recipe lies beside this card or in the release it was made with; `config.toml` holds the model and the decoding.
+"""

@@ -1,0 +1,61 @@
+"""When a loss or gradient is not finite: where it began."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sightline.errors import UserError
+from sightline.tasks.task import Task
+
+
+class NonFiniteError(UserError):
+    """The loss or the gradient is NaN or infinite."""
+
+
+def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: int, what: str) -> NonFiniteError:
+    """The error to raise: it names the step, the first module whose output is not finite, and the batch."""
+    bad_weights = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    bad_gradients = [
+        name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()
+    ]
+    module = _first_bad_module(model, task, batches)
+    if bad_weights:
+        where = f"the weights {', '.join(bad_weights[:3])} are not finite"
+    elif module is not None:
+        where = f"the first output that is not finite is that of {module}"
+    elif bad_gradients:
+        where = f"the first gradients that are not finite are those of {', '.join(bad_gradients[:3])}"
+    else:
+        where = "with other dropout the same batch gives finite outputs"
+    pairs = ", ".join(str(int(i)) for batch in batches for i in batch.index[:4])
+    size = ", ".join(f"{len(batch.index)} pairs of up to {batch.tgt_out.shape[1]} tokens" for batch in batches)
+    return NonFiniteError(
+        f"The {what} is not finite at step {step}: {where}. The batch holds {size} (pairs {pairs}, ... of the prepared "
+        "corpus). The last saved state is good and was kept. Try a lower train.lr, a longer train.warmup, "
+        'train.clip = 1, train.precision = "fp32", or look at those pairs.'
+    )
+
+
+def _first_bad_module(model: nn.Module, task: Task, batches: list[Any]) -> str | None:
+    """The address of the first module, in the order of computation, that gives something not finite."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                if not torch.isfinite(task.loss(model, batch.to(device)).total) and not found:
+                    found.append("head")
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return found[0] if found else None

@@ -1,0 +1,145 @@
+"""The training loop, as a generator: the caller's `for` body is the callback, `break` is early stopping."""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sightline.tasks.task import Loss
+from sightline.training.devices import number_format
+from sightline.training.diagnose import explain_non_finite
+from sightline.training.finish import finish, validate
+from sightline.training.optim import clip
+from sightline.training.run import Run
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step did."""
+
+    index: int
+    """Number of the step, counted from 1."""
+    loss: float
+    """Label-smoothed cross-entropy per target token, in nats."""
+    tokens: int
+    """Target tokens of the step, without padding."""
+    tokens_per_second: float
+    """Target tokens a second, without padding."""
+    lr: float
+    """Learning rate."""
+    grad_norm: float
+    """Norm of the whole gradient before clipping."""
+    epoch: int
+    """The epoch at hand, counted from 0."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """Figures of the validation after this step, if there was one."""
+    samples: list[tuple[str, str, str]] = field(default_factory=list)
+    """Source, translation and reference of some validation sentences, if there was a validation."""
+
+
+def fit(run: Run) -> Iterator[Step]:
+    """Train until the recipe's end, early stopping, `run.stop_requested` or a `break`; yields after each step.
+
+    Saves as the recipe says and when it is left. At the recipe's end the best weights are chosen on the validation set and
+    written, with their scores on the test set, as a bundle into the run's folder.
+
+    Raises UserError if the loss is not finite, with the step, the module and the batch named; what was saved stays.
+    """
+    position = run.position
+    if position.finished:
+        return
+    run.model.train()
+    try:
+        while not _ended(run):
+            for step in _epoch(run):
+                yield step
+                if _ended(run):
+                    break
+            else:
+                position.epoch, position.batch = position.epoch + 1, 0
+        if not run.stop_requested:
+            finish(run)
+        run.save()
+    except GeneratorExit:  # the caller's `break`
+        run.save()
+        raise
+    finally:
+        run.recorder.close()
+
+
+def _ended(run: Run) -> bool:
+    t, p = run.settings, run.position
+    return (
+        run.stop_requested
+        or p.step >= t.max_steps
+        or (t.patience is not None and p.worse >= t.patience)
+        or (t.max_minutes is not None and p.seconds >= 60 * t.max_minutes)
+    )
+
+
+def _epoch(run: Run) -> Iterator[Step]:
+    """The rest of the epoch at hand."""
+    position = run.position
+    began = time.monotonic()
+    batches = iter(run.task.batches("train", position.epoch, position.batch))
+    while held := list(itertools.islice(batches, run.settings.accumulate)):
+        step = _step(run, held, began)
+        position.batch += len(held)
+        step = _after(run, step)
+        position.seconds += time.monotonic() - began
+        yield step
+        began = time.monotonic()
+
+
+def _step(run: Run, batches: list[Any], began: float) -> Step:
+    """One optimiser step over one or several batches; the gradient is that of their joint mean per token."""
+    index = run.position.step + 1
+    lr = run.learning_rate(index)
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr
+    count = sum(batch.n_tgt for batch in batches)
+    total = 0.0
+    for batch in batches:
+        with number_format(run.position.precision, run.device):
+            loss: Loss = run.task.loss(run.model, batch.to(run.device))
+        (loss.total / count).backward()
+        total += float(loss.total.detach())
+    if not math.isfinite(total):
+        raise explain_non_finite(run.model, run.task, batches, index, "loss")
+    norm = clip(run.model, run.settings.clip)
+    if not math.isfinite(norm):
+        raise explain_non_finite(run.model, run.task, batches, index, "gradient")
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    if run.ema is not None:
+        run.ema.update(run.model, index)
+    run.position.step = index
+    run.position.tokens += count
+    seconds = time.monotonic() - began
+    return Step(index, total / count, count, count / seconds, lr, norm, run.position.epoch)
+
+
+def _after(run: Run, step: Step) -> Step:
+    """Validate and save where the recipe says so."""
+    settings = run.settings
+    run.recorder.write(
+        "train",
+        step.index,
+        {
+            "loss": round(step.loss, 5),
+            "lr": step.lr,
+            "grad_norm": round(step.grad_norm, 4),
+            "tokens_per_second": round(step.tokens_per_second),
+            "epoch": step.epoch,
+        },
+    )
+    if step.index % settings.validate_every == 0:
+        figures, samples = validate(run)
+        step = Step(**{**step.__dict__, "validation": figures, "samples": samples})
+        run.save()
+    elif run.stop_requested or time.monotonic() - run.last_saved > 60 * settings.save_minutes:
+        run.save()
+    return step
+

@@ -1,0 +1,157 @@
+"""Everything a run needs to go on exactly where it stopped, saved whole or not at all.
+
+A state is a folder `state/step-00001000` with `tensors.safetensors` (weights, optimiser, moving average, random generators)
+and `state.json` (position in the data, what was chosen for this machine, history, the tensors' SHA-256).
+"""
+
+import contextlib
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sightline.errors import UserError
+from sightline.files import atomic_folder, check_free_space, explain_os_errors, restore_folder, sha256
+
+KEPT = 2
+"""States kept: the newest, and one to fall back on if it is damaged."""
+
+
+@dataclass
+class Position:
+    """Where a run stands, and what it has seen. Everything here is saved."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    epoch: int = 0
+    """The epoch at hand, counted from 0."""
+    batch: int = 0
+    """Batches of this epoch already used."""
+    tokens: int = 0
+    """Target tokens trained on."""
+    seconds: float = 0.0
+    """Seconds of training and validation."""
+    best: float | None = None
+    """Best validation figure, larger is better (a loss is negated)."""
+    best_step: int = 0
+    """The step it was reached at."""
+    worse: int = 0
+    """Validations since then."""
+    snapshots: list[int] = field(default_factory=list)
+    """Steps whose weights lie in weights/."""
+    validations: list[dict[str, float]] = field(default_factory=list)
+    """Every validation: step and figures."""
+    finished: bool = False
+    """Whether the training came to its end."""
+    precision: str = ""
+    """Number format, chosen once."""
+    threads: int = 0
+    """Processor threads, chosen once."""
+    batch_tokens: int = 0
+    """Batch budget, chosen once."""
+
+
+def random_states() -> dict[str, Tensor]:
+    """The state of every random generator that training draws from."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"random.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def restore_random_states(tensors: dict[str, Tensor]) -> None:
+    """Put every random generator back to where it was."""
+    torch.set_rng_state(tensors["random.cpu"])
+    for name, tensor in tensors.items():
+        if name.startswith("random.cuda.") and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensor, int(name.rpartition(".")[2]))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Moments and step counters, named `optimizer.<parameter number>.<name>`."""
+    return {
+        f"optimizer.{number}.{name}": value
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put moments and step counters back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, name = key.split(".", 2)
+            state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_state(folder: Path, position: Position, tensors: dict[str, Tensor]) -> Path:
+    """Write a state beside the earlier ones and remove the oldest beyond `KEPT`.
+
+    Raises UserError, with the earlier states untouched, if the disk has not the room or cannot be written.
+    """
+    target = folder / f"step-{position.step:08d}"
+    check_free_space(folder, int(1.1 * sum(t.numel() * t.element_size() for t in tensors.values())) + (1 << 20))
+    with explain_os_errors(target, doing="save the run's state"), atomic_folder(target) as partial:
+        file = partial / "tensors.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+        content = {"position": asdict(position), "sha256": sha256(file)}
+        (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for old in state_folders(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def state_folders(folder: Path) -> list[Path]:
+    """All states of a run, oldest first."""
+    if not folder.is_dir():
+        return []
+    for path in folder.glob(".step-*.old"):  # moved aside by a save that was killed
+        restore_folder(folder / path.name[1:].split(".")[0])
+    return sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d{8}", path.name))
+
+
+def read_state(path: Path) -> tuple[Position, dict[str, Tensor]]:
+    """One state. Raises UserError if it is damaged."""
+    try:
+        content: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        if sha256(path / "tensors.safetensors") != content["sha256"]:
+            raise ValueError("the checksum of tensors.safetensors does not match")
+        known = {f.name for f in fields(Position)}
+        position = Position(**{k: v for k, v in content["position"].items() if k in known})
+        return position, load_file(path / "tensors.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"The saved state {path} is damaged ({error}). Delete that folder and start again.") from error
+
+
+def referenced_snapshots(folder: Path) -> set[int]:
+    """The steps whose weights some saved state still needs."""
+    steps: set[int] = set()
+    for path in state_folders(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            position = json.loads((path / "state.json").read_text(encoding="utf-8"))["position"]
+            steps |= {*position["snapshots"], position["best_step"]}
+    return steps
+
+
+def newest_state(folder: Path) -> tuple[Position, dict[str, Tensor], list[str]] | None:
+    """The newest state that can be read, and what was wrong with newer ones; None if there is none at all.
+
+    Raises UserError if there are states and none can be read.
+    """
+    problems: list[str] = []
+    for path in reversed(state_folders(folder)):
+        try:
+            return *read_state(path), problems
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(" ".join(problems))
+    return None
