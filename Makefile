@@ -22,7 +22,7 @@ format: .venv/.ready-to-develop
 	$(BIN)/ruff check --fix && $(BIN)/ruff format
 
 docs: .venv/.ready-to-develop
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.ready-to-develop
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
