@@ -178,10 +178,12 @@ class Tokenizer:
 
     @property
     def src_vocab_size(self) -> int:
+        """Number of ids on the source side, special tokens and tags included."""
         return self._src.vocab_size
 
     @property
     def tgt_vocab_size(self) -> int:
+        """Number of ids on the target side, special tokens and tags included."""
         return self._tgt.vocab_size
 
     def tag_id(self, language: str) -> int:
