@@ -1,7 +1,7 @@
 # make demo, make test: a bare Python (3.11 or newer) and make are enough; everything is set up in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-all check format docs bench wheel ci clean
 .DELETE_ON_ERROR:
@@ -40,9 +40,11 @@ clean:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 .venv/.ready-to-run: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e '.[track]'
+	@echo 'Installing into .venv, once; torch is large, so this may take some minutes.'
+	@$(PIP) -e '.[track]'
 	@touch $@
 
 .venv/.ready-to-develop: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e '.[dev,docs,track,data]'
+	@echo 'Installing into .venv, once; torch is large, so this may take some minutes.'
+	@$(PIP) -e '.[dev,docs,track,data]'
 	@touch .venv/.ready-to-run $@
