@@ -61,6 +61,8 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
     Only at the limit it differs: unfinished hypotheses compete there with finished ones or, with
     `forced_eos_token_id`, are ended at no cost.
     """
+    if not len(src):
+        return []
     limits = length_limits(model, src, settings)
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     active = list(range(len(limits)))
@@ -106,7 +108,8 @@ def best_candidates(beams: Beams, log_probs: Float[Tensor, "n vocab"], count: in
     sentences, width = beams.log_prob.shape
     each, token = top(log_probs, count)
     token_log_prob = each.view(sentences, -1)
-    total = (beams.log_prob[:, :, None] + each.view(sentences, width, -1)).flatten(1)
+    before = beams.log_prob[:, :, None]
+    total = (before + each.view(sentences, width, -1)).masked_fill(before == -torch.inf, -torch.inf).flatten(1)
     total, place = total.sort(dim=1, descending=True, stable=True)
     missing = max(0, count - total.shape[1])
     total = torch.nn.functional.pad(total[:, :count], (0, missing), value=-torch.inf)

@@ -24,6 +24,8 @@ def greedy(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSet
     Of equally probable tokens the one with the lower number is taken. Sentences leave the batch as they end; none
     depends on the others. Of the settings, `beam`, `n_best` and `stop` mean nothing here.
     """
+    if not len(src):
+        return []
     limits = length_limits(model, src, settings)
     tokens: list[list[int]] = [[] for _ in limits]
     token_log_probs: list[list[float]] = [[] for _ in limits]

@@ -101,8 +101,8 @@ class DecodingSettings(Settings):
         """The best score that an unfinished hypothesis of `length` tokens may still reach within `limit` tokens.
 
         More tokens never raise `log_prob`, which is at most 0, so the score is best where the divisor is largest. The
-        divisor only grows with the length or, when length_penalty is negative, only shrinks: it is largest at one of the
-        two ends, the limit or the very next token.
+        divisor only grows with the length or, when length_penalty is negative, only shrinks: it is largest at one of
+        the two ends, the limit or the very next token.
         """
         return log_prob / max(self.norm(length + 1), self.norm(limit))
 

@@ -14,7 +14,7 @@ def score(
     model: Decodable[Any],
     src: Int[Tensor, "b s"],
     tgt: Int[Tensor, "b t"],
-    settings: DecodingSettings = DecodingSettings(),  # noqa: B008  (frozen)
+    settings: DecodingSettings = DecodingSettings(),
 ) -> list[Hypothesis]:
     """The given translations with their log-probabilities, as if a search had found them.
 
