@@ -1,0 +1,46 @@
+"""What the repository says about itself holds: versions, the bundled text, a light import."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import subprocess
+import sys
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REQUIREMENTS = PROJECT["dependencies"] + [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("line", REQUIREMENTS)
+def test_every_requirement_has_an_exact_version_inside_its_range(line: str):
+    requirement = Requirement(line)
+    assert requirement.specifier.contains(pinned()[canonicalize_name(requirement.name)])
+
+
+def test_the_bundled_corpus_is_what_its_source_note_says():
+    folder = files("sightline") / "corpora"
+    text = gzip.decompress((folder / "tatoeba-en-zh.tsv.gz").read_bytes())
+    note = (folder / "SOURCE.md").read_text(encoding="utf-8")
+    assert f"`{hashlib.sha256(text).hexdigest()}`" in note
+    lines = text.decode().split("\n")[:-1]
+    assert f"{len(lines):,} lines" in note
+    assert all(line.count("\t") == 2 and "CC-BY 2.0 (France) Attribution: tatoeba.org" in line for line in lines)
+
+
+@pytest.mark.parametrize("module", ["sightline", "sightline.config", "sightline.files"])
+def test_importing_the_lowest_floor_does_not_import_torch(module: str):
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
