@@ -27,7 +27,7 @@ def normalise(text: str, form: Form, lowercase: bool = False) -> str:
 
 
 def mark_blanks(text: str, always: bool) -> str:
-    """Blanks as marks: "A dog" -> "▁A▁dog"; the first mark is left out where an unspaced script begins the text, which needs none."""
+    """Blanks as marks: "A dog" -> "▁A▁dog"; none before a text that begins in an unspaced script, unless `always`."""
     if text and (always or not _STARTS_UNSPACED.match(text)):
         text = " " + text
     return text.replace(" ", BLANK)

@@ -238,11 +238,12 @@ def _record(where: str, record: Any, columns: tuple[int | str, int | str], numbe
 
 
 def _field(where: str, record: Any, column: int | str) -> str:
-    value: Any = record
     whole = isinstance(column, int) or (isinstance(record, dict) and column in record)
-    for key in [column] if whole else str(column).split("."):
+    keys: Any = [column] if whole else str(column).split(".")
+    value = record
+    for key in keys:
         in_list = isinstance(key, int) and isinstance(value, list) and key < len(value)
-        if in_list or (isinstance(key, str) and isinstance(value, dict) and key in value):
+        if in_list or (isinstance(value, dict) and key in value):
             value = value[key]
         else:
             found = ", ".join(map(str, value)) if isinstance(value, dict) else f"a {type(value).__name__}"

@@ -170,7 +170,8 @@ class Tokenizer:
         if settings.kind == "byte":
             both = _Bytes(settings, specials)
             return cls(settings, tags, both, both)
-        sides = [sample_lines(lines, settings.sample_lines) for lines in (src_lines, tgt_lines)]
+        prepare = functools.partial(_prepared, settings)
+        sides = [sample_lines(map(prepare, lines), settings.sample_lines) for lines in (src_lines, tgt_lines)]
         if settings.joint:
             both = _train(settings, sides[0] + sides[1], specials)
             return cls(settings, tags, both, both)
@@ -319,11 +320,10 @@ def _special_names(tags: Sequence[str]) -> list[str]:
     return [" " + name for name in (*SPECIALS, *(f"<2{tag}>" for tag in tags))]
 
 
-def _train(settings: TokenizerSettings, lines: list[str], specials: list[str]) -> _Pieces:
-    size = sum(map(len, lines))
+def _train(settings: TokenizerSettings, texts: list[str], specials: list[str]) -> _Pieces:
+    size = sum(map(len, texts))
     if size > _SAMPLE_CHARACTERS:  # unspaced scripts have few repeated words, so memory goes with the characters
-        lines = lines[:: -(-size // _SAMPLE_CHARACTERS)]
-    texts = [_prepared(settings, line) for line in lines]
+        texts = texts[:: -(-size // _SAMPLE_CHARACTERS)]
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
