@@ -1,10 +1,36 @@
-"""sightline: train, read and run Transformers."""
+"""Train a Transformer on your own data, see inside it, and ship it.
 
-from __future__ import annotations
+The public names, each imported when it is first used, so that `import sightline` costs nothing.
+"""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from sightline.decoding.protocol import DecodingSettings as DecodingSettings
+    from sightline.errors import UserError as UserError
+    from sightline.models.build import ModelConfig as ModelConfig
+    from sightline.nn.cores import AttentionCore as AttentionCore
+    from sightline.nn.cores import masked_softmax as masked_softmax
+    from sightline.nn.mask import Mask as Mask
+    from sightline.runtime.translator import Translator as Translator
+    from sightline.runtime.translator import load as load
+    from sightline.training.loop import fit as fit
+    from sightline.training.start import load_run as load_run
+
+_HOME = {
+    "AttentionCore": "sightline.nn.cores",
+    "DecodingSettings": "sightline.decoding.protocol",
+    "Mask": "sightline.nn.mask",
+    "ModelConfig": "sightline.models.build",
+    "Translator": "sightline.runtime.translator",
+    "UserError": "sightline.errors",
+    "fit": "sightline.training.loop",
+    "load": "sightline.runtime.translator",
+    "load_run": "sightline.training.start",
+    "masked_softmax": "sightline.nn.cores",
+}
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -12,4 +38,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("sightline")
-    raise AttributeError(f"module 'sightline' has no attribute {name!r}")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'sightline' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -15,7 +15,7 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import beam_search
 from sightline.decoding.greedy import greedy
 from sightline.decoding.protocol import DecodingSettings, Hypothesis
-from sightline.metrics.translation import MetricSettings, TranslationScores, evaluate_translations
+from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.task import Loss
 
@@ -145,8 +145,8 @@ class TranslationTask:
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """`loss` and `perplexity` per target token without smoothing, `loss_shuffled` with each sentence's source exchanged
-        for another's, and `bleu`, `chrf` of real translations: the mean over target languages where there are several,
-        with `bleu_zh` and the like beside it. The model must be in evaluation mode."""
+        for another's, and `bleu` of real translations: the mean over target languages where there are several, with
+        `bleu_zh` and the like beside it. The model must be in evaluation mode."""
         return self.evaluate_with(model, split, self.decoding)[0]
 
     @torch.inference_mode()
@@ -155,12 +155,14 @@ class TranslationTask:
     ) -> tuple[dict[str, float], list[str]]:
         """As `evaluate`, with other decoding settings; also gives the translations."""
         translations = self.translations(model, split, decoding)
-        scores = self.scores(translations, split)
         figures = self.losses(model, split)
-        figures["bleu"] = sum(s.bleu for s in scores.values()) / len(scores)
-        figures["chrf"] = sum(s.chrf for s in scores.values()) / len(scores)
-        if len(scores) > 1:
-            figures |= {f"bleu_{to}": s.bleu for to, s in scores.items()}
+        bleu = {
+            to: corpus_bleu(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric).score
+            for to, (hyps, refs) in self._by_language(translations, split).items()
+        }
+        figures["bleu"] = sum(bleu.values()) / len(bleu)
+        if len(bleu) > 1:
+            figures |= {f"bleu_{to}": score for to, score in bleu.items()}
         return figures, translations
 
     @torch.inference_mode()
@@ -191,18 +193,21 @@ class TranslationTask:
         return [best[0].text for best in found]
 
     def scores(self, translations: Sequence[str], split: str) -> dict[str, TranslationScores]:
-        """Scores of a split's translations against all references, by target language ("" if the corpus has no tags)."""
-        examples = self.examples(split)
-        found: dict[str, TranslationScores] = {}
-        for to in sorted({e.to for e in examples}):
-            kept = [(h, e) for h, e in zip(translations, examples, strict=True) if e.to == to]
-            found[to] = evaluate_translations(
-                [h for h, _ in kept],
-                [e.refs for _, e in kept],
-                lang=to or self.prepared.tgt_lang,
-                settings=self.metric,
-            )
-        return found
+        """All scores of a split's translations, by target language ("" if the corpus has no tags)."""
+        return {
+            to: evaluate_translations(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric)
+            for to, (hyps, refs) in self._by_language(translations, split).items()
+        }
+
+    def _by_language(
+        self, translations: Sequence[str], split: str
+    ) -> dict[str, tuple[list[str], list[list[str]]]]:
+        found: dict[str, tuple[list[str], list[list[str]]]] = {}
+        for hyp, example in zip(translations, self.examples(split), strict=True):
+            hyps, refs = found.setdefault(example.to, ([], []))
+            hyps.append(hyp)
+            refs.append(example.refs)
+        return dict(sorted(found.items()))
 
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:
         """Translations of raw sentences, into the first target language."""

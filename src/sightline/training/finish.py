@@ -1,11 +1,14 @@
 """Validation along the way, and the choice of the weights that are kept at the end."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from sightline.bundle import named_weights
 from sightline.files import write_atomically
+from sightline.metrics.translation import TranslationScores
 from sightline.training.optim import average, load_weights
 from sightline.training.run import Run
 
@@ -55,7 +58,16 @@ def validate(run: Run) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
 
 
 def _said(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {figures[name]:.2f}" for name in ("bleu", "chrf", "loss") if name in figures)
+    return ", ".join(f"{name} {figures[name]:.2f}" for name in ("bleu", "loss") if name in figures)
+
+
+def summary(scores: TranslationScores) -> str:
+    """All scores with their signatures, in a line of a card."""
+    return (
+        f"BLEU {scores.bleu:.2f} (`{scores.bleu_signature}`), chrF {scores.chrf:.2f} (`{scores.chrf_signature}`), "
+        f"TER {scores.ter:.2f} (`{scores.ter_signature}`), tokenised BLEU {scores.tokenised_bleu:.2f} "
+        f"(`{scores.tokenised_signature}`), {scores.n_sentences} sentences"
+    )
 
 
 def finish(run: Run) -> None:
@@ -83,8 +95,8 @@ def finish(run: Run) -> None:
         run.model.eval()
         if task.examples("test"):
             for to, found in task.scores(task.translations(run.model, "test"), "test").items():
-                scores[f"test{' to ' + to if to else ''}"] = found.summary()
-                write_atomically(run.folder / f"test{'-' + to if to else ''}.json", found.to_json())
+                scores[f"test{' to ' + to if to else ''}"] = summary(found)
+                write_atomically(run.folder / f"test{'-' + to if to else ''}.json", json.dumps(asdict(found), indent=1))
         run.model.train()
     run.save_bundle(candidates[best_name], scores)
     position.finished = True

@@ -1,0 +1,83 @@
+"""What `train` and `prepare` are given: a recipe, or somebody's own files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sightline.training.run import Recipe
+
+
+def chosen_recipe(
+    recipe: str | None,
+    settings: list[str],
+    src: Path | None,
+    tgt: Path | None,
+    data: Path | None,
+    src_lang: str,
+    tgt_lang: str,
+    out: Path | None,
+) -> "tuple[Recipe, Path, list[str]]":
+    """The recipe, the run's folder, and the reasons for what was chosen, where something was.
+
+    Raises ConfigError if neither or both of a recipe and files were given.
+    """
+    from sightline.training.run import read_recipe
+
+    if recipe is not None and "=" in recipe and not Path(recipe).exists():
+        settings, recipe = [recipe, *settings], None
+    own = src is not None or tgt is not None or data is not None
+    if own and recipe is not None:
+        raise ConfigError(f"Both a recipe ({recipe}) and files of your own were given: give one of the two.")
+    if not own:
+        if recipe is None:
+            raise ConfigError(
+                "Give a recipe (as in: sightline train tatoeba-en-zh) or your own corpus "
+                "(as in: sightline train --src corpus.en --tgt corpus.de --out runs/mine)."
+            )
+        chosen = read_recipe(recipe, settings)
+        return chosen, out or Path("runs") / chosen.name, []
+    return _derived(src, tgt, data, src_lang, tgt_lang, settings, out)
+
+
+def _derived(
+    src: Path | None,
+    tgt: Path | None,
+    data: Path | None,
+    src_lang: str,
+    tgt_lang: str,
+    settings: list[str],
+    out: Path | None,
+) -> "tuple[Recipe, Path, list[str]]":
+    from sightline.config import Document, apply_overrides, parse
+    from sightline.data.sources import CorpusSettings
+    from sightline.training.derive import derive
+    from sightline.training.run import Recipe, read_recipe
+
+    if data is not None and (src is not None or tgt is not None):
+        raise ConfigError("Give either --data with one file, or --src and --tgt with two.")
+    if data is None and (src is None or tgt is None):
+        raise ConfigError(f"--{'tgt' if tgt is None else 'src'} is missing: two files are needed, line by line, or one --data.")
+    name = (data or tgt or Path("run")).name.split(".")[0] or "run"
+    folder = out or Path("runs") / name
+    if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived
+        return read_recipe(folder / "recipe.toml", settings), folder, [f"goes on with {folder / 'recipe.toml'}"]
+    if data is not None:
+        corpus = CorpusSettings(pairs=str(data.absolute()), src_lang=src_lang, tgt_lang=tgt_lang)
+    else:
+        corpus = CorpusSettings(
+            src=str(Path(src or "").absolute()),
+            tgt=str(Path(tgt or "").absolute()),
+            src_lang=src_lang or _language(src),
+            tgt_lang=tgt_lang or _language(tgt),
+        )
+    recipe, reasons = derive(corpus, Path(), name)
+    document = apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings)
+    return parse(Recipe, document), folder, reasons
+
+
+def _language(path: Path | None) -> str:
+    """The language that a file's name ends with, as in corpus.de or corpus.de.gz."""
+    parts = [part for part in (path.name if path else "").split(".")[1:] if part not in ("gz", "xz", "zst", "txt")]
+    return parts[-1] if parts and len(parts[-1]) == 2 and parts[-1].isalpha() else ""

@@ -1,0 +1,91 @@
+"""`sightline doctor`."""
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    folder: Annotated[Path, typer.Option(help="Folder whose disk is looked at.")] = Path(),
+) -> None:
+    """Show versions, processor features, the number format that is fastest here, free memory and disk."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in _rows(folder):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _rows(folder: Path) -> list[tuple[str, str]]:
+    import torch
+
+    from sightline.training.devices import best_device, choose_precision, usable_cores
+
+    device = best_device()
+    torch.set_num_threads(usable_cores())
+    chosen, why = choose_precision(device)
+    disk = shutil.disk_usage(folder.absolute())
+    rows = [
+        ("sightline", _version("sightline")),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        *((name, _version(name)) for name in ("torch", "tokenizers", "safetensors", "sacrebleu", "numpy", "pydantic")),
+        ("tensorboard", _version("tensorboard")),
+        ("processor", f"{_processor()}, {usable_cores()} cores"),
+        ("instructions", torch.backends.cpu.get_cpu_capability() + "".join(f" {f}" for f in _features())),
+        ("device", torch.cuda.get_device_name(0) if device.type == "cuda" else "CPU"),
+        ("number format", f"{chosen} ({why})"),
+        ("memory free", _memory()),
+        ("disk free", f"{disk.free / 2**30:.1f} of {disk.total / 2**30:.1f} GiB"),
+        ("built-in model", _builtin()),
+    ]
+    return rows
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
+
+
+def _processor() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def _features() -> list[str]:
+    flags = set(_cpuinfo().get("flags", "").split())
+    return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+
+
+def _memory() -> str:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return f"unknown on {sys.platform}"
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()}
+    return f"{kib['MemAvailable'] / 2**20:.1f} of {kib['MemTotal'] / 2**20:.1f} GiB"
+
+
+def _builtin() -> str:
+    from sightline.runtime.translator import BUILTIN
+
+    weights = BUILTIN / "model.safetensors"
+    return f"{weights.stat().st_size / 1e6:.1f} MB in {BUILTIN}" if weights.is_file() else "missing"

@@ -1,0 +1,61 @@
+"""The `sightline` command. Each command's file is imported only when it runs, so that help appears at once."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from sightline.cli import doctor, evaluate, prepare, train, translate
+from sightline.errors import UserError
+
+app = typer.Typer(
+    name="sightline",
+    help="Train a Transformer on your own data, see inside it, and ship it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("train")(train.train)
+app.command("prepare")(prepare.prepare)
+app.command("translate")(translate.translate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"sightline {version('sightline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Errors of the user's making are one paragraph on stderr, with exit status 2."""
+    _speak_utf8()
+    try:
+        status: Any = app(arguments, standalone_mode=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(status)
+
+
+def _speak_utf8() -> None:
+    """Text goes in and out as UTF-8 whatever the system's locale says; input bytes are checked where they are read."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")

@@ -1,0 +1,94 @@
+"""`sightline train`."""
+
+import signal
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sightline.training.run import Run
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe that comes with sightline, or a .toml file.")] = None,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in train.max_steps=2000.")] = None,
+    src: Annotated[Path | None, typer.Option(help="Your own corpus: source sentences, one a line.")] = None,
+    tgt: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Your own corpus in one file: TSV, CSV or JSONL.")] = None,
+    src_lang: Annotated[str, typer.Option(help="Language of the source: en, zh ...")] = "",
+    tgt_lang: Annotated[str, typer.Option(help="Language of the target.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME without it.")] = None,
+) -> None:
+    """Train from a recipe, or from your own corpus with every setting derived from it.
+
+    Ctrl-C saves; the same command goes on exactly where it stopped.
+    """
+    from rich.console import Console
+
+    from sightline.cli.corpus import chosen_recipe
+    from sightline.cli.display import TrainingDisplay, prepared_with_progress
+    from sightline.data.report import print_report
+
+    console = Console()
+    chosen, folder, reasons = chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
+    for reason in reasons:
+        console.print(f"  {reason}", highlight=False, markup=False)
+    from sightline.training.loop import fit
+    from sightline.training.run import start_run
+
+    prepared = prepared_with_progress(chosen, folder, console)
+    run = start_run(chosen, folder)
+    if run.position.step == 0:
+        print_report(prepared.report, console)
+    for note in run.notes:
+        console.print(f"  {note}", highlight=False, markup=False)
+    if run.position.finished:
+        console.print(f"{folder} is trained already. Next: sightline evaluate {folder}", highlight=False, markup=False)
+        return
+    parameters = sum(p.numel() for p in run.model.parameters())
+    where = f", going on from step {run.position.step}" if run.position.step else ""
+    console.print(f"Training {parameters / 1e6:.1f} M parameters in {folder}{where}", highlight=False, markup=False)
+    with _stopping(run), TrainingDisplay(run, console) as display:
+        for step in fit(run):
+            display.show(step)
+    if not run.position.finished:
+        again = "the same command" if reasons or recipe is None else f"sightline train {recipe} with the same settings"
+        console.print(
+            f"Stopped and saved at step {run.position.step}. To go on: {again}.", highlight=False, markup=False
+        )
+        raise typer.Exit(130)
+    _summary(run, console)
+
+
+def _summary(run: "Run", console) -> None:  # noqa: ANN001
+    from sightline.cli.evaluate import print_saved_scores
+
+    console.print()
+    print_saved_scores(run.folder, console)
+    console.print(
+        f"Saved in {run.folder}. Next:\n  sightline translate --model {run.folder} \"your sentence\"\n"
+        f"  sightline evaluate {run.folder}",
+        highlight=False,
+        markup=False,
+    )
+
+
+@contextmanager
+def _stopping(run: "Run") -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the run after its step, saved; the second interrupts at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if run.stop_requested:
+            raise KeyboardInterrupt
+        run.stop_requested = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

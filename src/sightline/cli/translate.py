@@ -1,0 +1,147 @@
+"""`sightline translate`."""
+
+import json
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from sightline.errors import DataError, UserError
+from sightline.files import explain_os_errors
+
+if TYPE_CHECKING:
+    from sightline.tasks.translation import Translated
+
+WINDOW = 512
+"""Lines that are translated together at most."""
+LONGEST = 1 << 20
+"""Bytes a line may have."""
+
+
+def translate(
+    texts: Annotated[list[str] | None, typer.Argument(help="What to translate; without it, lines of --file or of the standard input.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a trained model; the built-in English-Chinese one without it.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Translate the lines of this file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the translations to this file, not to the standard output.")] = None,
+    to: Annotated[str | None, typer.Option(help="Target language, for models with several: zh, en ...")] = None,
+    beam: Annotated[int | None, typer.Option(help="Beam width; 1 is greedy. The model's own setting without it.")] = None,
+    n_best: Annotated[int | None, typer.Option(help="Show so many translations of each line, with their scores.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="Above the model's own: longer translations.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")] = False,
+) -> None:
+    """Translate text: one line in, one line out, flushed."""
+    if texts and file is not None:
+        raise UserError("Both text and --file were given: give one of the two.")
+    from sightline.runtime.translator import load
+
+    translator = load(model)
+    given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
+    decoding = {name: value for name, value in given.items() if value is not None}
+    translator.settings(**decoding)  # a wrong setting is said before anything is read
+    batches = iter([_one_line(texts)]) if texts else _batches(file)
+    if output is None:
+        _run(translator, batches, to, decoding, as_json, sys.stdout)
+        return
+    with explain_os_errors(output, doing="write the translations"):
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            with open(partial, "w", encoding="utf-8", newline="\n") as sink:
+                _run(translator, batches, to, decoding, as_json, sink)
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _run(translator, batches, to, decoding, as_json, sink) -> None:  # noqa: ANN001
+    number = 0
+    for lines in batches:
+        for line, found in zip(lines, translator.translate(lines, to, **decoding), strict=True):
+            number += 1
+            if found[0].truncated:
+                most = translator.bundle.config.model.max_len
+                print(f"warning: line {number} is longer than {most} tokens; the rest was left out", file=sys.stderr)
+            print(_shown(line, found, as_json, decoding.get("n_best", 1)), file=sink, flush=True)
+
+
+def _shown(line: str, found: "list[Translated]", as_json: bool, n_best: int) -> str:
+    if as_json:
+        best = found[0]
+        content = {"source": line, "translation": best.text, "score": round(best.score, 6)}
+        if n_best > 1:
+            content["n_best"] = [{"translation": t.text, "score": round(t.score, 6)} for t in found]
+        return json.dumps(content, ensure_ascii=False)
+    if n_best == 1:
+        return found[0].text
+    return "\n".join(f"{t.score:.4f}\t{t.text}" for t in found)
+
+
+def _one_line(texts: list[str]) -> list[str]:
+    """Texts from the command line; a line break inside one is a blank, so that a text stays a line."""
+    return [" ".join(text.splitlines()) for text in texts]
+
+
+def _batches(file: Path | None) -> Iterator[list[str]]:
+    """Lines in groups: all that are there already, so that a slow writer is answered at once and a file goes in bulk."""
+    if file is None:
+        if sys.stdin.isatty():
+            print("Type a line to translate; end with Ctrl-D.", file=sys.stderr)
+        yield from _arriving(sys.stdin.buffer, "the standard input")
+        return
+    from sightline.data.sources import open_lines
+
+    group: list[str] = []
+    for _, line in open_lines(file):
+        group.append(line)
+        if len(group) == WINDOW:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+    arrived: queue.Queue[bytes | None] = queue.Queue(2 * WINDOW)
+
+    def read() -> None:
+        for line in iter(lambda: stream.readline(LONGEST + 1), b""):
+            arrived.put(line)
+        arrived.put(None)
+
+    threading.Thread(target=read, daemon=True, name="stdin").start()
+    number, more = 0, True
+    while more:
+        group = [arrived.get()]
+        while len(group) < WINDOW and group[-1] is not None and not arrived.empty():
+            group.append(arrived.get())
+        more = group[-1] is not None
+        lines: list[str] = []
+        problem: DataError | None = None
+        for raw in group:
+            if raw is None:
+                break
+            number += 1
+            try:
+                lines.append(_decoded(raw, number, name))
+            except DataError as error:  # what came before is still translated
+                problem = error
+                break
+        if lines:
+            yield lines
+        if problem is not None:
+            raise problem
+
+
+def _decoded(raw: bytes, number: int, name: str) -> str:
+    if len(raw) > LONGEST:
+        raise DataError(f"Line {number} of {name} has more than {LONGEST} bytes. Put one sentence on a line.")
+    try:
+        return raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"Line {number} of {name} is not UTF-8 (byte {error.start + 1} is 0x{raw[error.start]:02x}). "
+            "Convert the text first, for example with: iconv -f latin1 -t utf-8"
+        ) from error

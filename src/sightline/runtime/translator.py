@@ -1,0 +1,102 @@
+"""A trained bundle, ready to translate: what Python, the command line and (later) the server all go through."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+from sightline.bundle import Bundle, load_bundle
+from sightline.config import parse
+from sightline.decoding.protocol import DecodingSettings
+from sightline.errors import ConfigError, nearest
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.tasks.translation import Translated, translate
+
+BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
+
+
+class Translator:
+    """Translates raw text with one bundle. The same texts and settings give the same translations, alone or in any batch."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def model(self) -> EncoderDecoder:
+        """The model, in evaluation mode."""
+        return self.bundle.model
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The target languages to choose from; empty if the model has but one."""
+        return self.bundle.tokenizer.tags
+
+    @overload
+    def __call__(self, text: str, to: str | None = None, **decoding: Any) -> str: ...
+    @overload
+    def __call__(self, text: Sequence[str], to: str | None = None, **decoding: Any) -> list[str]: ...
+    def __call__(self, text: str | Sequence[str], to: str | None = None, **decoding: Any) -> str | list[str]:
+        """The best translation of a text, or of each of several.
+
+        `to` is the target language, needed only if the model has several and the script of the text does not tell.
+        Further settings are those of `DecodingSettings`, as in `translator(text, beam=8)`.
+
+        Raises ConfigError for a language or setting that does not exist.
+        """
+        if isinstance(text, str):
+            return self.translate([text], to, **decoding)[0][0].text
+        return [best[0].text for best in self.translate(text, to, **decoding)]
+
+    def beam(self, text: str, width: int = 5, to: str | None = None, **decoding: Any) -> list[Translated]:
+        """The `width` best translations of a text found by a beam of that width, best first."""
+        return self.translate([text], to, beam=width, n_best=width, **decoding)[0]
+
+    def translate(self, texts: Sequence[str], to: str | None = None, **decoding: Any) -> list[list[Translated]]:
+        """For each text its `n_best` best translations with their scores, best first."""
+        settings = self.settings(**decoding)
+        languages = [self._target(text, to) for text in texts]
+        bundle = self.bundle
+        return translate(bundle.model, bundle.tokenizer, texts, languages, settings, bundle.config.model.max_len)
+
+    def stream(
+        self, lines: Iterable[str], to: str | None = None, window: int = 512, **decoding: Any
+    ) -> Iterator[list[Translated]]:
+        """As `translate`, for any number of lines in constant memory: `window` at a time, order kept."""
+        lines = iter(lines)
+        while some := list(islice(lines, window)):
+            yield from self.translate(some, to, **decoding)
+
+    def settings(self, **decoding: Any) -> DecodingSettings:
+        """The bundle's decoding settings with some replaced; `n_best` widens the beam if need be."""
+        own = self.bundle.config.decoding.model_dump()
+        merged = {**own, **decoding}
+        merged["beam"] = max(merged["beam"], merged["n_best"]) if "beam" not in decoding else merged["beam"]
+        return parse(DecodingSettings, merged)
+
+    def _target(self, text: str, to: str | None) -> str:
+        """The tag to put before a text. Raises ConfigError if it is unknown, or not given and not clear."""
+        tags = self.languages
+        if to is not None:
+            if not tags and to == self.bundle.config.tgt_lang:
+                return ""
+            if to not in tags:
+                known = tags or ((self.bundle.config.tgt_lang,) if self.bundle.config.tgt_lang else ())
+                raise ConfigError(
+                    f"This model does not translate to '{to}'.{nearest(to, known)} "
+                    + (f"It translates to: {', '.join(known)}." if known else "It has one target language: leave --to out.")
+                )
+            return to
+        if not tags:
+            return ""
+        if len(tags) == 2 and "zh" in tags:
+            other = tags[0] if tags[1] == "zh" else tags[1]
+            return other if any("\u4e00" <= c <= "\u9fff" for c in text) else "zh"
+        raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
+
+
+def load(folder: str | Path | None = None) -> Translator:
+    """The translator in a folder that `sightline train` wrote; without a folder, the one that comes with sightline.
+
+    Raises BundleError if the folder holds none, or a damaged one.
+    """
+    return Translator(load_bundle(BUILTIN if folder is None else folder))

@@ -1,0 +1,154 @@
+"""A recipe from nothing but a corpus and a machine: size, vocabulary, dropout, batch and steps, each with its reason."""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from sightline.data.prepare import DataSettings
+from sightline.data.sources import CorpusSettings, read_pairs
+from sightline.data.tokenizers import TokenizerSettings
+from sightline.decoding.protocol import DecodingSettings
+from sightline.errors import DataError
+from sightline.models.build import ModelConfig
+from sightline.training.devices import PRECISIONS, best_device, matmul_rate, usable_cores
+from sightline.training.run import Recipe
+from sightline.training.settings import TrainSettings
+
+COUNTED = 1_000_000
+"""Pairs read to measure a corpus; beyond them it is simply large."""
+MINUTES = 60.0
+"""Training time that a derived recipe plans for."""
+EFFICIENCY = 0.5
+"""Share of the matmul rate that a training step reaches, on real batches."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model size that suits a corpus of up to `pairs` pairs."""
+
+    pairs: float
+    name: str
+    d_model: int
+    n_heads: int
+    d_ff: int
+    layers: int
+    dropout: float
+    vocab_size: int
+    epochs: int
+
+
+SIZES = (
+    Size(15_000, "tiny", 128, 4, 512, 3, 0.3, 4_000, 60),
+    Size(60_000, "small", 256, 4, 1024, 3, 0.3, 8_000, 40),
+    Size(300_000, "medium", 256, 4, 1024, 4, 0.2, 10_000, 20),
+    Size(2_000_000, "base, four layers", 512, 8, 2048, 4, 0.1, 16_000, 12),
+    Size(math.inf, "base (Vaswani et al. 2017)", 512, 8, 2048, 6, 0.1, 32_000, 8),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a first look at a corpus finds; `pairs` stops at `COUNTED`."""
+
+    pairs: int
+    words: float
+    """Mean words of a target sentence; characters over 1.6 where no blanks are written."""
+
+
+def measure(corpus: CorpusSettings, base: Path) -> Measured:
+    """Count a corpus. Raises DataError if it is empty or anything is wrong with it."""
+    pairs = words = 0
+    for row in islice(read_pairs(corpus, base), COUNTED):
+        pairs += 1
+        words += max(len(row.tgt.split()), len(row.tgt) / 6)
+    if not pairs:
+        raise DataError("The corpus has no sentence pairs. Give files with one sentence a line.")
+    return Measured(pairs, words / pairs)
+
+
+def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[str]]:
+    """A whole recipe for this corpus on this machine, and a sentence for each choice.
+
+    Raises DataError if the corpus is empty, too small to hold sentences back, or wrong in any way.
+    """
+    found = measure(corpus, base)
+    if found.pairs < 50:
+        raise DataError(
+            f"The corpus has {found.pairs} sentence pairs, and some must be set aside for validation and test. "
+            "Give at least 50; a useful translator needs thousands."
+        )
+    size = next(size for size in SIZES if found.pairs <= size.pairs)
+    held = max(10, min(1000, found.pairs // 20))
+    vocab_size = min(size.vocab_size, max(300, 250 * round(math.sqrt(found.pairs * found.words) / 60)))
+    tokens = 1.4 * (found.words + 1) * found.pairs
+    model = ModelConfig(
+        d_model=size.d_model,
+        n_heads=size.n_heads,
+        d_ff=size.d_ff,
+        n_encoder_layers=size.layers,
+        n_decoder_layers=size.layers,
+        norm_at="pre",
+        embedding_dropout=size.dropout,
+        residual_dropout=size.dropout,
+        ffn_dropout=size.dropout / 3,
+    )
+    batch_tokens = 2 ** round(math.log2(max(1024, min(8192, tokens / 100))))
+    if best_device().type == "cuda":
+        batch_tokens *= 4
+    rate = _tokens_per_second(model, vocab_size)
+    wanted = size.epochs * tokens / batch_tokens
+    affordable = MINUTES * 60 * rate / batch_tokens
+    steps = max(200, int(min(wanted, affordable)))
+    every = max(50, steps // 20)
+    recipe = Recipe(
+        name=name,
+        description=f"Derived from a corpus of {_counted(found.pairs)} pairs.",
+        data=DataSettings(train=[corpus], hold_out_valid=held, hold_out_test=held),
+        tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=0.1 if found.pairs <= 300_000 else 0.0),
+        model=model,
+        train=TrainSettings(
+            batch_tokens=batch_tokens,
+            max_steps=steps,
+            lr=0.0025 if size.d_model == 128 else 0.0015 if size.d_model == 256 else 0.0007,
+            schedule="cosine",
+            warmup=max(50, min(4000, steps // 12)),
+            ema=0.999 if steps > 2000 else 0.99,
+            validate_every=every,
+            max_validated=500,
+        ),
+        decoding=DecodingSettings(beam=4, length_norm="average", length_penalty=1.0),
+    )
+    reasons = [
+        f"{_counted(found.pairs)} pairs of about {found.words:.0f} words: a {size.name} model, {size.d_model} wide, "
+        f"{size.layers}+{size.layers} layers (model.*)",
+        f"{held} source sentences each for validation and test, no sentence of theirs in training (data.hold_out_*)",
+        f"{vocab_size} subwords, so that most are seen often enough to be learned (tokenizer.vocab_size)",
+        f"dropout {size.dropout}: the fewer sentences, the more (model.*_dropout)",
+        f"batches of {batch_tokens} tokens, about {tokens / batch_tokens:.0f} steps an epoch (train.batch_tokens)",
+        f"{steps} steps: "
+        + (
+            f"{size.epochs} epochs, about {wanted * batch_tokens / rate / 60:.0f} minutes here"
+            if wanted <= affordable
+            else f"about {MINUTES:.0f} minutes here; {wanted:.0f} would be better, if you have the time"
+        )
+        + " (train.max_steps)",
+    ]
+    return recipe, reasons
+
+
+def _counted(pairs: int) -> str:
+    return f"{pairs:,}" if pairs < COUNTED else f"at least {pairs:,}"
+
+
+def _tokens_per_second(model: ModelConfig, vocab_size: int) -> float:
+    """Target tokens a second: measured matmul rate over the FLOPs of a token (6 for each weight it meets)."""
+    device = best_device()
+    torch.set_num_threads(usable_cores())
+    rate = max(matmul_rate(kind, device) for kind in PRECISIONS.values())
+    m, f = model.d_model, model.d_ff
+    encoder = model.n_encoder_layers * (4 * m * m + 2 * m * f)
+    decoder = model.n_decoder_layers * (8 * m * m + 2 * m * f) + m * vocab_size
+    return EFFICIENCY * rate / (6 * (encoder + decoder))

@@ -1,0 +1,155 @@
+"""What every model that the configuration can describe must obey."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from sightline.bundle import named_weights, save_weights
+from sightline.models.build import ModelConfig, build_model
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.nn.cores import CORES
+from sightline.nn.feedforward import FEEDFORWARDS
+from sightline.nn.position import POSITIONS
+
+SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 2, "n_decoder_layers": 3, "max_len": 32}
+VARIANTS = {
+    "paper": {},
+    "pre": {"norm_at": "pre"},
+    **{f"core {name}": {"attention": name} for name in CORES},
+    **{f"position {name}": {"position": name} for name in POSITIONS},
+    **{f"ffn {name}": {"feedforward": name} for name in FEEDFORWARDS},
+    "rms": {"norm": "rms"},
+    "grouped": {"n_kv_heads": 2, "position": "rotary", "norm_at": "pre"},
+    "multi-query": {"n_kv_heads": 1},
+    "single head": {"n_heads": 1},
+    "untied": {"tie_embeddings": False, "share_embeddings": False},
+    "no bias": {"bias": False},
+}
+each = pytest.mark.parametrize("variant", VARIANTS)
+VOCAB = 23
+
+
+def make(variant: str, **more: object) -> EncoderDecoder:
+    torch.manual_seed(7)
+    config = ModelConfig.model_validate({**SMALL, **VARIANTS[variant], **more})
+    return build_model(config, VOCAB, VOCAB).eval()
+
+
+def batch(b: int = 3, s: int = 6, t: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    src = torch.randint(4, VOCAB, (b, s), generator=generator)
+    tgt = torch.randint(4, VOCAB, (b, t), generator=generator)
+    src[1, 4:] = 0
+    tgt[:, 0] = 1
+    return src, tgt
+
+
+@each
+def test_steps_equal_forward(variant: str) -> None:
+    model = make(variant)
+    src, tgt = batch()
+    with torch.inference_mode():
+        whole = model(src, tgt)
+        state = model.start(src)
+        steps = torch.stack([model.step(tgt[:, i], state) for i in range(tgt.shape[1])], dim=1)
+    torch.testing.assert_close(steps, whole, atol=1e-5, rtol=1e-5)
+
+
+@each
+def test_a_reordered_state_continues_as_the_rows_it_was_made_of(variant: str) -> None:
+    model = make(variant)
+    src, tgt = batch()
+    index = torch.tensor([2, 0, 0, 1])
+    with torch.inference_mode():
+        state = model.start(src)
+        model.step(tgt[:, 0], state)
+        state.reorder(index)
+        model.step(tgt[index, 1], state)
+        state.reorder(torch.tensor([3, 1]))
+        step = model.step(tgt[index[[3, 1]], 2], state)
+        whole = model(src, tgt)[index[[3, 1]], 2]
+    torch.testing.assert_close(step, whole, atol=1e-5, rtol=1e-5)
+
+
+@each
+def test_padding_of_the_source_is_invisible(variant: str) -> None:
+    model = make(variant)
+    src, tgt = batch()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(src[1:2], tgt[1:2]), model(src[1:2, :4], tgt[1:2]), atol=1e-5, rtol=1e-5)
+
+
+@each
+def test_the_decoder_sees_no_future(variant: str) -> None:
+    model = make(variant)
+    src, tgt = batch()
+    with torch.inference_mode():
+        before = model(src, tgt)
+        tgt[:, 3:] = 9
+        torch.testing.assert_close(model(src, tgt)[:, :3], before[:, :3], atol=1e-5, rtol=1e-5)
+
+
+@each
+def test_overfits_eight_examples(variant: str) -> None:
+    model = make(variant, embedding_dropout=0.0, residual_dropout=0.0, n_encoder_layers=1, n_decoder_layers=1).train()
+    generator = torch.Generator().manual_seed(2)
+    src = torch.randint(4, VOCAB, (8, 6), generator=generator)
+    tgt = torch.randint(4, VOCAB, (8, 5), generator=generator)
+    shifted = torch.cat((torch.ones(8, 1, dtype=torch.long), tgt[:, :-1]), dim=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    loss = torch.tensor(0.0)
+    for _ in range(80):
+        loss = model.head.loss(model.hidden(src, shifted).flatten(0, 1), tgt.flatten()) / tgt.numel()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.3
+
+
+@each
+def test_survives_saving_and_loading(variant: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    model, other = make(variant), make(variant)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.normal_()
+    save_weights(tmp_path / "model.safetensors", named_weights(model))
+    loaded = load_file(tmp_path / "model.safetensors")
+    with torch.no_grad():
+        for name, p in other.named_parameters():
+            p.copy_(loaded[name])
+    src, tgt = batch()
+    with torch.inference_mode():
+        assert torch.equal(model(src, tgt), other(src, tgt))
+
+
+def test_names_are_golden() -> None:
+    names = [name for name, _ in make("paper").named_parameters()]
+    parts = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    ends = ["weight", "bias"]
+
+    def block(at: str, cross: bool) -> list[str]:
+        found = [f"{at}.self_norm.{e}" for e in ends]
+        found += [f"{at}.self_attn.{p}.{e}" for p, e in itertools.product(parts, ends)]
+        if cross:
+            found += [f"{at}.cross_norm.{e}" for e in ends]
+            found += [f"{at}.cross_attn.{p}.{e}" for p, e in itertools.product(parts, ends)]
+        found += [f"{at}.ffn_norm.{e}" for e in ends]
+        return found + [f"{at}.ffn.{p}.{e}" for p, e in itertools.product(["up_proj", "down_proj"], ends)]
+
+    expected = ["src_embed.tokens.weight"]
+    expected += [n for i in range(2) for n in block(f"encoder.{i}", False)]
+    expected += [n for i in range(3) for n in block(f"decoder.{i}", True)]
+    assert sorted(names) == sorted(expected)
+
+
+def test_base_and_big_have_the_published_number_of_parameters() -> None:
+    """Table 3 of the paper: 65 and 213 million, with a joint vocabulary of 37,000."""
+    with torch.device("meta"):
+        base = build_model(ModelConfig(), 37_000, 37_000)
+        big = build_model(ModelConfig(d_model=1024, n_heads=16, d_ff=4096, residual_dropout=0.3), 37_000, 37_000)
+    millions = [sum(p.numel() for p in model.parameters()) / 1e6 for model in (base, big)]
+    assert abs(millions[0] - 63) < 2.5 and abs(millions[1] - 214) < 4
