@@ -1,0 +1,490 @@
+"""From files of sentence pairs to a folder ready to train on: checked, split, tokenised, and reported on."""
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from sightline.config import Settings
+from sightline.data.evaluation import EvaluationSet, Example, held_out, load_examples, read_set, save_examples
+from sightline.data.groups import choose_groups, connected_groups
+from sightline.data.report import Dropped, Lengths, Report, Sample, SetAside
+from sightline.data.sides import check_order
+from sightline.data.sources import CorpusSettings, Row, read_pairs
+from sightline.data.survey import DROPPED, HELD_TEST, HELD_VALID, IN_TEST, IN_VALID, KEEP, Progress, Survey, tidy
+from sightline.data.text import Pairs, PairWriter
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
+from sightline.errors import ConfigError, DataError
+from sightline.files import atomic_folder, check_free_space, restore_folder, sha256
+
+_VERSION = 1
+_CHUNK = 2000
+_EXAMPLES = 3
+_JUDGED_FROM = 10
+TOO_LONG = "more tokens than max_len"
+BAD_RATIO = "lengths too different (max_ratio)"
+
+
+class DataSettings(Settings):
+    """Which text is trained on, which is kept for evaluation, and what is left out."""
+
+    path: str = ""
+    """Folder of the files named below."""
+    train: list[CorpusSettings]
+    """The training text: one corpus, or several."""
+    valid: CorpusSettings | None = None
+    """Validation text: choices are made on it."""
+    test: CorpusSettings | None = None
+    """Test text: only the final score comes from it."""
+    hold_out_valid: int | None = None
+    """When no valid is given: how many source sentences of the training text to set aside for validation, with all that is
+    connected to them. Left out, and no test given either: 2 % of the pairs, at most 1000."""
+    hold_out_test: int | None = None
+    """The same for the test set."""
+    both_directions: bool = False
+    """Train both directions, source to target and back, in one model; a tag before the source asks for the language."""
+    tag_target: bool = False
+    """Put the tag of the target language before the source, also with one direction only."""
+    max_len: int = 256
+    """Pairs with more tokens on a side are left out."""
+    max_ratio: float = 9.0
+    """Pairs with one side this many times longer than the other are left out (once it has more than 10 tokens)."""
+    drop_duplicates: bool = True
+    """Of pairs that are the same, keep the first."""
+    drop_copies: bool = False
+    """Leave out pairs with both sides the same."""
+    split_seed: int = 1
+    """Another number sets other sentences aside."""
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (dict, CorpusSettings)) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.train:
+            raise ValueError("train names no corpus: give one, with src and tgt, or with pairs")
+        for name in ("valid", "test"):
+            if getattr(self, name) is not None and getattr(self, f"hold_out_{name}"):
+                raise ValueError(f"{name} and hold_out_{name} are both given: the set is either read or held out")
+        if (self.hold_out_valid or 0) < 0 or (self.hold_out_test or 0) < 0:
+            raise ValueError("hold_out_valid and hold_out_test count sentences, so they cannot be negative")
+        if self.max_len < 2 or self.max_ratio < 1:
+            raise ValueError("max_len must be at least 2 and max_ratio at least 1")
+        if len(self.train) > 255:
+            raise ValueError("there may be at most 255 corpora: join some of their files")
+        tagged = self.both_directions or self.tag_target
+        for corpus in self.train:
+            if tagged and not (corpus.src_lang and corpus.tgt_lang):
+                raise ValueError(
+                    f"both_directions and tag_target need the languages: give src_lang and tgt_lang for {corpus.names()}"
+                )
+            if self.both_directions and corpus.src_lang == corpus.tgt_lang:
+                raise ValueError(
+                    f"both_directions needs two languages, and {corpus.names()} has {corpus.src_lang} twice"
+                )
+        return self
+
+    def tags(self) -> tuple[str, ...]:
+        """The languages that a tag can ask for, in order of appearance."""
+        if not (self.both_directions or self.tag_target):
+            return ()
+        asked = [(c.tgt_lang, c.src_lang) if self.both_directions else (c.tgt_lang,) for c in self.train]
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
+
+    def directions(self, corpus: CorpusSettings) -> list[tuple[bool, str]]:
+        """How a corpus is used: (whether its sides are exchanged, the target language that a tag asks for or "")."""
+        if self.both_directions:
+            return [(False, corpus.tgt_lang), (True, corpus.src_lang)]
+        return [(False, corpus.tgt_lang if self.tag_target else "")]
+
+    def completed(self, corpus: CorpusSettings) -> CorpusSettings:
+        """A validation or test corpus with the languages of the first training corpus where it names none."""
+        known = {"src_lang": self.train[0].src_lang, "tgt_lang": self.train[0].tgt_lang}
+        return corpus.model_copy(update={name: getattr(corpus, name) or value for name, value in known.items()})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder written by `prepare`."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    report: Report
+    hashes: dict[str, str]
+    """SHA-256 of the files read, and of the evaluation sets as they are used."""
+    src_lang: str = ""
+    tgt_lang: str = ""
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read a prepared folder. Raises DataError when it is damaged."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            report = Report.from_json((folder / "report.json").read_text(encoding="utf-8"))
+            found = meta["hashes"], meta["src_lang"], meta["tgt_lang"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder} is not a whole prepared corpus ({error}). Delete the folder and run again."
+            ) from error
+        return cls(folder, Tokenizer.load(folder / "tokenizer.json"), report, *found)
+
+    def train(self) -> Pairs:
+        """The tokenised training pairs, memory-mapped."""
+        return Pairs.open(self.folder, "train")
+
+    def evaluation(self, name: str) -> list[Example]:
+        """The examples of "valid" or "test"; none if there is no such set."""
+        return load_examples(self.folder / f"{name}.jsonl")
+
+
+def prepare(
+    data: DataSettings,
+    tokenizer: TokenizerSettings | Tokenizer,
+    folder: Path,
+    base: Path,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Check, split and tokenise a corpus into `folder`, or open what an earlier call with the same input left there.
+
+    Args:
+        data: what to read; relative file names are taken from `base`.
+        tokenizer: settings to train one on the training text, or a trained one to use.
+        folder: written whole or not at all.
+        base: see `data`.
+        progress: called now and then with what is being done, how many are done, and of how many if known.
+
+    Raises DataError or ConfigError, naming file and line, for whatever cannot be used. The corpus is read several times
+    and never held in memory: that grows by some 60 bytes a pair.
+    """
+    folder, base = Path(folder), Path(base)
+    if data.both_directions and not _settings(tokenizer).joint:
+        raise ConfigError("both_directions needs one vocabulary for both languages: set tokenizer.joint = true.")
+    if isinstance(tokenizer, Tokenizer):
+        for tag in data.tags():
+            tokenizer.tag_id(tag)
+    restore_folder(folder)
+    fingerprint = _fingerprint(data, tokenizer, base)
+    if _written_with(folder) == fingerprint:
+        return Prepared.open(folder)
+    files = [path for corpus in _corpora(data) for path in corpus.paths(base) if path.is_file()]
+    check_free_space(folder.parent, 50_000_000 + sum(_unpacked_size(path) for path in files) * 3)
+    with atomic_folder(folder) as partial:
+        preparation = _Preparation(data, base, partial, progress)
+        preparation.run(tokenizer)
+        hashes = {path.name: sha256(path) for path in files}
+        for name in ("valid", "test"):
+            if (partial / f"{name}.jsonl").exists():
+                hashes[f"{name}.jsonl as used"] = sha256(partial / f"{name}.jsonl")
+        languages = {"src_lang": data.train[0].src_lang, "tgt_lang": data.train[0].tgt_lang}
+        meta = {"fingerprint": fingerprint, "hashes": hashes, **languages}
+        (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    return Prepared.open(folder)
+
+
+class _Preparation:
+    """The steps of one `prepare`, in the order of `run`."""
+
+    def __init__(self, data: DataSettings, base: Path, folder: Path, progress: Progress | None):
+        self.data, self.base, self.folder, self.progress = data, base, folder, progress
+        self.dropped: dict[str, Dropped] = {}
+        self.warnings: list[str] = []
+        self.sets: dict[str, EvaluationSet] = {}
+        self.held: dict[int, list[tuple[CorpusSettings, Row]]] = {HELD_VALID: [], HELD_TEST: []}
+        self.lengths = [np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)]
+        self.moments = np.zeros(6)
+        self.samples: list[Sample] = []
+        self.seconds: dict[str, float] = {}
+
+    def run(self, given: TokenizerSettings | Tokenizer) -> None:
+        began = time.perf_counter()
+        self.survey = Survey(self.data.train, self.base, self.progress)
+        self._read_sets()
+        self._split()
+        self._lap("survey", began)
+        began = time.perf_counter()
+        self.tokenizer = given if isinstance(given, Tokenizer) else self._train_tokenizer(given)
+        self.tokenizer.save(self.folder / "tokenizer.json")
+        self._lap("vocabulary", began)
+        began = time.perf_counter()
+        kept = self._write()
+        for fate, name in ((HELD_VALID, "valid"), (HELD_TEST, "test")):
+            if self.held[fate]:
+                self.sets[name] = held_out(self.held[fate], self.data.directions)
+        for name, found in self.sets.items():
+            save_examples(self.folder / f"{name}.jsonl", found.examples)
+        self._lap("tokens", began)
+        (self.folder / "report.json").write_text(self._report(kept).to_json(), encoding="utf-8")
+
+    def _lap(self, name: str, began: float) -> None:
+        self.seconds[name] = round(time.perf_counter() - began, 1)
+
+    def _read_sets(self) -> None:
+        for name, why in (("valid", IN_VALID), ("test", IN_TEST)):
+            corpus = getattr(self.data, name)
+            if corpus is None:
+                continue
+            corpus = self.data.completed(corpus)
+            found = read_set(corpus, self.base, self.data.directions(corpus))
+            check_order(self.survey.sides[0], self.data.train[0].names(), found.sides, corpus.names())
+            self.sets[name] = found
+            if found.empty:
+                self.warnings.append(f"{found.empty:,} pairs of {corpus.names()} have an empty side and were left out.")
+        if len(self.sets) == 2:
+            shared = len({e.src for e in self.sets["valid"].examples} & {e.src for e in self.sets["test"].examples})
+            if shared:
+                self.warnings.append(f"{shared:,} sources are both in the validation and in the test set.")
+
+    def _split(self) -> None:
+        survey, data = self.survey, self.data
+        if not data.drop_copies:
+            survey.keep_copies()
+        for name, why in (("test", IN_TEST), ("valid", IN_VALID)):
+            if name in self.sets:
+                survey.drop_sentences(self.sets[name].src_keys, self.sets[name].tgt_keys, why)
+        if data.drop_duplicates:
+            survey.drop_duplicates()
+        survey.forget_pairs()
+        wanted = self._hold_out_sizes(int((survey.fate == KEEP).sum()))
+        if any(wanted.values()):
+            rows = np.flatnonzero(survey.fate == KEEP)
+            hashes = survey.src_keys[rows]
+            labels = connected_groups(hashes, survey.tgt_keys[rows])
+            for fate, count in wanted.items():
+                free = survey.fate[rows] == KEEP
+                chosen = np.flatnonzero(free)
+                _, first = np.unique(labels[chosen], return_inverse=True)
+                taken = choose_groups(first.astype(np.int64), hashes[chosen], count, data.split_seed + fate)
+                survey.fate[rows[chosen[taken]]] = fate
+        if not (survey.fate == KEEP).any():
+            raise DataError(self._nothing_left())
+
+    def _hold_out_sizes(self, pairs: int) -> dict[int, int]:
+        data = self.data
+        automatic = min(1000, pairs // 50) if data.valid is None and data.test is None else 0
+        wanted = {HELD_TEST: 0, HELD_VALID: 0}
+        for fate, given, count in (
+            (HELD_TEST, data.test, data.hold_out_test),
+            (HELD_VALID, data.valid, data.hold_out_valid),
+        ):
+            wanted[fate] = 0 if given is not None else automatic if count is None else count
+        if sum(wanted.values()) * 2 > pairs > 0:
+            raise DataError(
+                f"{wanted[HELD_VALID]:,} sentences for validation and {wanted[HELD_TEST]:,} for the test are more than half of "
+                f"the {pairs:,} pairs that can be used: set hold_out_valid and hold_out_test lower."
+            )
+        return wanted
+
+    def _nothing_left(self) -> str:
+        counts = np.bincount(self.survey.fate, minlength=8)
+        why = ", ".join(f"{counts[fate]:,}: {text}" for fate, text in DROPPED.items() if counts[fate])
+        return f"no pairs are left to train on: of {len(self.survey.fate):,} in {_names(self.data)} were dropped {why}."
+
+    def _rows(self, doing: str) -> Iterator[tuple[int, CorpusSettings, Row, int]]:
+        """Number of the corpus, corpus, pair and fate of every pair, in the order of the survey."""
+        total, at = len(self.survey.fate), 0
+        for i, corpus in enumerate(self.data.train):
+            for row in read_pairs(corpus, self.base):
+                if at == total:
+                    break
+                yield i, corpus, row, int(self.survey.fate[at])
+                at += 1
+                if self.progress and at % 10_000 == 0:
+                    self.progress(doing, at, total)
+        if at != total:
+            raise DataError(f"{_names(self.data)} changed while they were read: run again when they are complete.")
+        if self.progress:
+            self.progress(doing, total, total)
+
+    def _train_tokenizer(self, settings: TokenizerSettings) -> Tokenizer:
+        kept = int((self.survey.fate == KEEP).sum())
+        most = settings.sample_lines
+        chosen = np.sort(np.random.default_rng(0).choice(kept, most, replace=False)) if kept > most else None
+
+        def lines(side: str) -> Iterator[str]:
+            ordinal = itertools.count()
+            wanted = iter(chosen) if chosen is not None else None
+            following = next(wanted) if wanted is not None else None
+            for _, _, row, fate in self._rows("learning the vocabulary"):
+                if fate != KEEP:
+                    continue
+                if wanted is None:
+                    yield getattr(row, side)
+                elif next(ordinal) == following:
+                    yield getattr(row, side)
+                    following = next(wanted, None)
+
+        return Tokenizer.train(settings, lines("src"), lines("tgt"), self.data.tags())
+
+    def _write(self) -> int:
+        sizes = self.tokenizer.src_vocab_size, self.tokenizer.tgt_vocab_size
+        writer = PairWriter(self.folder, "train", self.tokenizer.settings.dropout > 0, vocab_size=max(sizes))
+        counts: dict[str, int] = {}
+        examples: dict[str, list[str]] = {}
+
+        def drop(reason: str, corpus: CorpusSettings, row: Row) -> None:
+            counts[reason] = counts.get(reason, 0) + 1
+            if len(shown := examples.setdefault(reason, [])) < _EXAMPLES:
+                shown.append(f"{corpus.names()}:{row.line} {tidy(row.src)[:40]} | {tidy(row.tgt)[:40]}")
+
+        kept = 0
+        chunk: list[tuple[int, CorpusSettings, Row]] = []
+        for i, corpus, row, fate in self._rows("tokenising"):
+            if chunk and (len(chunk) == _CHUNK or chunk[0][0] != i):
+                kept += self._add(writer, chunk, drop)
+                chunk = []
+            if fate == KEEP:
+                chunk.append((i, corpus, row))
+            elif fate in self.held:
+                self.held[fate].append((corpus, row))
+            else:
+                drop(DROPPED[fate], corpus, row)
+        if chunk:
+            kept += self._add(writer, chunk, drop)
+        writer.close()
+        self.dropped = {reason: Dropped(counts[reason], tuple(examples[reason])) for reason in counts}
+        if not kept:
+            raise DataError(
+                f"no pairs are left to train on: all in {_names(self.data)} are longer than max_len = {self.data.max_len} tokens "
+                f"or of lengths more different than max_ratio = {self.data.max_ratio}."
+            )
+        return kept
+
+    def _add(self, writer: PairWriter, chunk: Sequence[tuple[int, CorpusSettings, Row]], drop: Any) -> int:
+        """Tokenise a chunk of one corpus and append the pairs that fit, in each direction."""
+        corpus = chunk[0][1]
+        texts = [row.src for _, _, row in chunk], [row.tgt for _, _, row in chunk]
+        src, tgt = self.tokenizer.encode_src(texts[0]), self.tokenizer.encode_tgt(texts[1])
+        most = self.data.max_len - bool(self.data.tags())
+        fits = []
+        for k, (_, _, row) in enumerate(chunk):
+            shorter, longer = sorted((len(src[k]), len(tgt[k])))
+            if longer > most:
+                drop(TOO_LONG, corpus, row)
+            elif longer > _JUDGED_FROM and longer > self.data.max_ratio * shorter:
+                drop(BAD_RATIO, corpus, row)
+            else:
+                fits.append(k)
+        if not fits:
+            return 0
+        src, tgt, src_texts, tgt_texts = ([side[k] for k in fits] for side in (src, tgt, *texts))
+        for exchanged, to in self.data.directions(corpus):
+            tag = [self.tokenizer.tag_id(to)] if to else []
+            ids, out = (tgt, src) if exchanged else (src, tgt)
+            from_texts, to_texts = (tgt_texts, src_texts) if exchanged else (src_texts, tgt_texts)
+            writer.add([tag + row for row in ids] if tag else ids, out, from_texts, to_texts, to, chunk[0][0])
+        self._measure(src, tgt)
+        for s, t in zip(src_texts, tgt_texts, strict=True):
+            if len(self.samples) >= _EXAMPLES:
+                break
+            pieces = self.tokenizer.pieces_src(s), self.tokenizer.pieces_tgt(t)
+            if len(pieces[0]) > 4:
+                self.samples.append(Sample(" | ".join(pieces[0]), " | ".join(pieces[1])))
+        return len(fits)
+
+    def _measure(self, src: list[list[int]], tgt: list[list[int]]) -> None:
+        counts = np.array([[len(ids) for ids in side] for side in (src, tgt)])
+        for k in (0, 1):
+            added = np.bincount(counts[k], minlength=len(self.lengths[k]))
+            added[: len(self.lengths[k])] += self.lengths[k]
+            self.lengths[k] = added
+        x, y = counts.astype(np.float64)
+        self.moments += [len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
+
+    def _report(self, kept: int) -> Report:
+        survey, settings = self.survey, self.tokenizer.settings
+        n, x, y, xx, yy, xy = self.moments
+        spread = np.sqrt(max(0.0, n * xx - x * x) * max(0.0, n * yy - y * y))
+        correlation = float((n * xy - x * y) / spread) if spread > 0 else 1.0
+        read = len(survey.fate)
+        self._warn(read, kept, correlation)
+        return Report(
+            corpora={corpus.names(): size for corpus, size in zip(self.data.train, survey.sizes, strict=True)},
+            read=read,
+            kept=kept,
+            held_out=sum(map(len, self.held.values())),
+            dropped=self.dropped,
+            copies=survey.copies,
+            src_lengths=Lengths.of(self.lengths[0]),
+            tgt_lengths=Lengths.of(self.lengths[1]),
+            ratio=round(float(y / x), 3) if x else 0.0,
+            correlation=round(correlation, 3),
+            tokenizer=settings.kind,
+            src_vocab_size=self.tokenizer.src_vocab_size,
+            tgt_vocab_size=self.tokenizer.tgt_vocab_size,
+            joint=settings.joint,
+            sets={name: self._describe(name, found) for name, found in self.sets.items()},
+            samples=tuple(self.samples),
+            warnings=tuple(self.warnings),
+            seconds=self.seconds,
+        )
+
+    def _describe(self, name: str, found: EvaluationSet) -> SetAside:
+        reason = DROPPED[IN_VALID if name == "valid" else IN_TEST]
+        inside = self.dropped[reason].count if reason in self.dropped else 0
+        unknown, shown, too_long = found.unknown(self.tokenizer, self.data.max_len)
+        if inside:
+            self.warnings.append(
+                f"{inside:,} training pairs hold a sentence of the {name} set ({found.origin}) and were left out of training: "
+                f"for example {self.dropped[reason].examples[0]}"
+            )
+        if too_long:
+            self.warnings.append(f"{too_long:,} sources of the {name} set have more than {self.data.max_len} tokens.")
+        references = sum(len(example.refs) for example in found.examples)
+        return SetAside(found.origin, len(found.examples), references, inside, unknown, tuple(shown), too_long)
+
+    def _warn(self, read: int, kept: int, correlation: float) -> None:
+        if correlation < 0.3 and kept >= 200:
+            self.warnings.append(
+                f"The lengths of the two sides hardly go together (correlation {correlation:.2f}): do line 1, 2, 3 ... of the two "
+                "sides translate each other? Look at the samples above."
+            )
+        if self.survey.copies > read / 5:
+            self.warnings.append(
+                f"{self.survey.copies:,} of {read:,} pairs have both sides the same: is one file given twice? "
+                "(drop_copies = true leaves such pairs out.)"
+            )
+        for reason in (TOO_LONG, BAD_RATIO):
+            if reason in self.dropped and self.dropped[reason].count > read / 10:
+                self.warnings.append(f"{self.dropped[reason].count:,} of {read:,} pairs were dropped: {reason}.")
+
+
+def _settings(tokenizer: TokenizerSettings | Tokenizer) -> TokenizerSettings:
+    return tokenizer.settings if isinstance(tokenizer, Tokenizer) else tokenizer
+
+
+def _corpora(data: DataSettings) -> list[CorpusSettings]:
+    return [*data.train, *(corpus for corpus in (data.valid, data.test) if corpus is not None)]
+
+
+def _names(data: DataSettings) -> str:
+    return ", ".join(corpus.names() for corpus in data.train)
+
+
+def _unpacked_size(path: Path) -> int:
+    return path.stat().st_size * (4 if path.suffix in (".gz", ".xz", ".bz2", ".zst") else 1)
+
+
+def _fingerprint(data: DataSettings, tokenizer: TokenizerSettings | Tokenizer, base: Path) -> str:
+    """A hash of all that the result depends on: settings, and name, size and time of every file."""
+    files = [path for corpus in _corpora(data) for path in corpus.paths(base)]
+    seen = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    text = tokenizer.to_json() if isinstance(tokenizer, Tokenizer) else tokenizer.model_dump_json()
+    settings = data.model_dump(mode="json", exclude={"path"})
+    return hashlib.sha256(json.dumps([_VERSION, settings, text, seen]).encode()).hexdigest()
+
+
+def _written_with(folder: Path) -> str | None:
+    """The fingerprint of what lies in `folder`, if it is whole."""
+    try:
+        return json.loads((folder / "meta.json").read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,131 @@
+"""The first walk through a corpus: what each pair is worth, in a few bytes a pair, so that any corpus fits in memory."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sightline.data.sides import Profile, check_languages, check_order
+from sightline.data.sources import CorpusSettings, read_pairs
+from sightline.errors import DataError
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how many are done, and of how many if that is known."""
+
+KEEP, EMPTY, DUPLICATE, COPY, IN_VALID, IN_TEST, HELD_VALID, HELD_TEST = range(8)
+"""What becomes of a pair."""
+DROPPED = {
+    EMPTY: "one side is empty",
+    DUPLICATE: "the same pair again",
+    COPY: "both sides are the same",
+    IN_VALID: "a sentence of the validation set",
+    IN_TEST: "a sentence of the test set",
+}
+_MARKS = " .!?…。！？,，;；:：'\"‘’“”«»「」()（）-—"
+_CHUNK = 10_000
+
+
+def tidy(text: str) -> str:
+    """The text with every run of whitespace one blank and none at the ends."""
+    return " ".join(text.split())
+
+
+def sentence_key(text: str) -> bytes:
+    """A 64-bit hash of what a sentence says: case, whitespace and the marks at its ends do not count.
+
+    "Hi." and "hi!" have one key, so a test sentence cannot hide in the training set behind its full stop.
+    """
+    folded = tidy(text.casefold())
+    return hashlib.blake2b((folded.strip(_MARKS) or folded).encode(), digest_size=8).digest()
+
+
+def keys(texts: Sequence[str]) -> np.ndarray:
+    """uint64 [n]: the `sentence_key` of each text."""
+    return np.frombuffer(b"".join(map(sentence_key, texts)), dtype="<u8")
+
+
+class Survey:
+    """What the first walk found, a row a pair over all corpora in turn.
+
+    `src_keys`, `tgt_keys`: uint64 [n], see `sentence_key`. `fate`: uint8 [n], KEEP or why not. `sizes`: pairs read of each
+    corpus. `copies`: pairs with both sides the same.
+    """
+
+    def __init__(self, corpora: Sequence[CorpusSettings], folder: Path, progress: Progress | None = None):
+        self.sizes: list[int] = []
+        self.sides: list[tuple[Profile, Profile]] = []
+        self.copies = 0
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        for corpus in corpora:
+            parts += self._read(corpus, folder, progress)
+        self.src_keys, self.tgt_keys, self._pairs, self.fate = map(_join, zip(*parts, strict=True))
+        for i, corpus in enumerate(corpora):
+            check_languages(self.sides[i], (corpus.src_lang, corpus.tgt_lang), corpus.names())
+            if (corpus.src_lang, corpus.tgt_lang) == (corpora[0].src_lang, corpora[0].tgt_lang):
+                check_order(self.sides[0], corpora[0].names(), self.sides[i], corpus.names())
+
+    def _read(self, corpus: CorpusSettings, folder: Path, progress: Progress | None):
+        src_keys, tgt_keys, pairs, fate = bytearray(), bytearray(), bytearray(), bytearray()
+        sides, size, begun = (Profile(), Profile()), 0, sum(self.sizes)
+        for row in read_pairs(corpus, folder):
+            src, tgt = tidy(row.src), tidy(row.tgt)
+            src_keys += sentence_key(src)
+            tgt_keys += sentence_key(tgt)
+            pairs += hashlib.blake2b(f"{src}\t{tgt}".encode(), digest_size=8).digest()
+            same = src == tgt
+            self.copies += same and bool(src)
+            fate.append(EMPTY if not (src and tgt) else COPY if same else KEEP)
+            sides[0].add(src)
+            sides[1].add(tgt)
+            size += 1
+            if size % _CHUNK == 0:
+                yield _arrays(src_keys, tgt_keys, pairs, fate)
+                src_keys, tgt_keys, pairs, fate = bytearray(), bytearray(), bytearray(), bytearray()
+                if progress:
+                    progress("reading", begun + size, None)
+        if not size:
+            raise DataError(f"{corpus.names()} holds no pairs: it should have one a line.")
+        yield _arrays(src_keys, tgt_keys, pairs, fate)
+        self.sizes.append(size)
+        self.sides.append(sides)
+        if progress:
+            progress("reading", begun + size, None)
+
+    def keep_copies(self) -> None:
+        """Pairs with both sides the same stay."""
+        self.fate[self.fate == COPY] = KEEP
+
+    def drop_duplicates(self) -> None:
+        """Of pairs that are the same but for whitespace, the first stays."""
+        _, first = np.unique(self._pairs, return_index=True)
+        again = np.ones(len(self.fate), dtype=bool)
+        again[first] = False
+        self.fate[again & (self.fate == KEEP)] = DUPLICATE
+
+    def drop_sentences(self, src_keys: np.ndarray, tgt_keys: np.ndarray, why: int) -> None:
+        """Drop the pairs that share a source or a target with the given ones."""
+        known = among(self.src_keys, src_keys) | among(self.tgt_keys, tgt_keys)
+        self.fate[known & (self.fate == KEEP)] = why
+
+    def forget_pairs(self) -> None:
+        """Give back the memory that only `drop_duplicates` needs."""
+        self._pairs = np.zeros(0, dtype=np.uint64)
+
+
+def among(these: np.ndarray, those: np.ndarray) -> np.ndarray:
+    """Bool [n]: which of `these` hashes are in `those`; memory is that of the answer and one index."""
+    if not len(those):
+        return np.zeros(len(these), dtype=bool)
+    ordered = np.unique(those)
+    place = np.searchsorted(ordered, these)
+    place[place == len(ordered)] = 0
+    return ordered[place] == these
+
+
+def _arrays(*parts: bytearray) -> tuple[np.ndarray, ...]:
+    return tuple(np.frombuffer(bytes(part), dtype="<u8" if i < 3 else np.uint8) for i, part in enumerate(parts))
+
+
+def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays)
