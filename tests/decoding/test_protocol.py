@@ -1,5 +1,8 @@
 """What a search is told: lengths, norms and bounds."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,9 +11,7 @@ from sightline.decoding import DecodingSettings
 from sightline.decoding.protocol import keep_rows, length_limits, next_log_probs
 from sightline.errors import ConfigError
 
-
-class Ids:
-    pad_id, bos_id, eos_id = 0, 1, 2
+IDS: Any = SimpleNamespace(pad_id=0, bos_id=1, eos_id=2, start=print, step=print)  # a model that is never run
 
 
 def test_the_norm_is_the_published_one():
@@ -33,16 +34,16 @@ def test_no_continuation_scores_above_the_bound(norm, penalty):
 def test_the_limit_counts_the_words_of_the_source_alone():
     src = torch.tensor([[5, 6, 7, 2, 0, 0], [5, 6, 2, 0, 0, 0], [2, 0, 0, 0, 0, 0], [5, 6, 7, 8, 9, 2]])
     settings = DecodingSettings(max_len_ratio=1.5, max_len_extra=2)
-    assert length_limits(Ids(), src, settings) == [6, 5, 2, 9]
-    assert length_limits(Ids(), src, settings.model_copy(update={"min_len": 6})) == [7, 7, 7, 9]
+    assert length_limits(IDS, src, settings) == [6, 5, 2, 9]
+    assert length_limits(IDS, src, settings.model_copy(update={"min_len": 6})) == [7, 7, 7, 9]
     nothing = DecodingSettings(max_len_ratio=0, max_len_extra=0)
-    assert length_limits(Ids(), src, nothing) == [1, 1, 1, 1]
+    assert length_limits(IDS, src, nothing) == [1, 1, 1, 1]
 
 
 def test_what_must_not_come_next_is_ruled_out_and_the_logits_are_left_alone():
     logits = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     before = logits.clone()
-    open_end, not_yet = next_log_probs(logits, Ids(), True), next_log_probs(logits, Ids(), False)
+    open_end, not_yet = next_log_probs(logits, IDS, True), next_log_probs(logits, IDS, False)
     assert open_end[0, :2].tolist() == [-torch.inf] * 2
     assert not_yet[0, :3].tolist() == [-torch.inf] * 3
     assert torch.equal(open_end[0, 2:], before.log_softmax(-1)[0, 2:])

@@ -91,7 +91,7 @@ def test_a_wide_beam_finds_what_brute_force_finds(seed, norm, stop):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("beam", [1, 2, 5])
+@pytest.mark.parametrize("beam", [1, 5])
 @pytest.mark.parametrize("stop", ["exact", "first"])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_sentence_alone_is_translated_as_in_a_batch(seed, beam, stop, coarse):

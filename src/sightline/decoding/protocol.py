@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor
 from sightline.config import Settings
 
 
+@runtime_checkable
 class State(Protocol):
     """What a model remembers between two steps; one row for each hypothesis."""
 
@@ -26,6 +27,7 @@ class State(Protocol):
 AnyState = TypeVar("AnyState", bound=State)
 
 
+@runtime_checkable
 class Decodable(Protocol[AnyState]):
     """A model that writes a sequence token by token: Transformer, recurrent network or a table in a test.
 
@@ -82,7 +84,7 @@ class DecodingSettings(Settings):
     """Source tokens, padding included, times beam that are decoded at once."""
 
     @model_validator(mode="after")
-    def _fits_the_beam(self) -> Self:
+    def _fits_the_beam(self) -> "DecodingSettings":
         if self.n_best > self.beam:
             raise ValueError(f"n_best ({self.n_best}) is more than beam ({self.beam}): raise beam, or ask for fewer")
         return self

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis
 
+DEFAULTS = DecodingSettings()
+
 
 @torch.inference_mode()
 def score(
     model: Decodable[Any],
     src: Int[Tensor, "b s"],
     tgt: Int[Tensor, "b t"],
-    settings: DecodingSettings = DecodingSettings(),
+    settings: DecodingSettings = DEFAULTS,
 ) -> list[Hypothesis]:
     """The given translations with their log-probabilities, as if a search had found them.
 

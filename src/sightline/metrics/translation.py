@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from sacrebleu.metrics.bleu import BLEU
@@ -30,8 +30,11 @@ class MetricSettings(Settings):
     by the target language or, when that is not given, by the script of the references."""
     lowercase: bool = False
     """BLEU and chrF regardless of case (TER always is)."""
-    length_edges: Annotated[list[int], Field(min_length=1)] = [5, 10, 15, 20, 30, 50]
+    length_edges: Annotated[tuple[int, ...], Field(min_length=1)] = (5, 10, 15, 20, 30, 50)
     """BLEU by length: the last length of each group but the longest."""
+
+
+DEFAULTS = MetricSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class PairedBootstrap:
 
 
 def evaluate_translations(
-    hyps: Sequence[str], refs: Sequence[Sequence[str]], *, lang: str = "", settings: MetricSettings = MetricSettings()
+    hyps: Sequence[str], refs: Sequence[Sequence[str]], *, lang: str = "", settings: MetricSettings = DEFAULTS
 ) -> TranslationScores:
     """Score translations against one or more references each; `refs[i]` are all the references of `hyps[i]`.
 
@@ -130,7 +133,7 @@ def evaluate_translations(
 
 
 def corpus_bleu(
-    hyps: Sequence[str], refs: Sequence[Sequence[str]], *, lang: str = "", settings: MetricSettings = MetricSettings()
+    hyps: Sequence[str], refs: Sequence[Sequence[str]], *, lang: str = "", settings: MetricSettings = DEFAULTS
 ) -> Bleu:
     """BLEU alone: the same figure as `evaluate_translations`, and fast enough for every validation.
 
@@ -149,7 +152,7 @@ def bleu_by_length(
     sources: Sequence[str],
     *,
     lang: str = "",
-    settings: MetricSettings = MetricSettings(),
+    settings: MetricSettings = DEFAULTS,
 ) -> list[LengthBucket]:
     """BLEU of short and of long sentences, by the length of the source; groups without a sentence are left out.
 
@@ -184,7 +187,7 @@ def paired_bootstrap(
     refs: Sequence[Sequence[str]],
     *,
     lang: str = "",
-    settings: MetricSettings = MetricSettings(),
+    settings: MetricSettings = DEFAULTS,
     n: int = 1000,
     seed: int = 12345,
 ) -> PairedBootstrap:
@@ -222,9 +225,9 @@ def paired_bootstrap(
     )
 
 
-def reference_streams(refs: Sequence[Sequence[str]]) -> list[list[str]]:
+def reference_streams(refs: Sequence[Sequence[str]]) -> list[list[Any]]:
     """References as sacreBLEU wants them: the first of every sentence, the second, ...; None where there is none."""
-    return cast(list[list[str]], [list(stream) for stream in zip_longest(*refs)])  # its annotation forgets the None
+    return [list(stream) for stream in zip_longest(*refs)]
 
 
 def _tokenizer_name(refs: Sequence[Sequence[str]], lang: str, settings: MetricSettings) -> str:
@@ -266,7 +269,7 @@ _seed_lock = threading.Lock()
 
 @contextmanager
 def _sacrebleu_seed(seed: int) -> Iterator[None]:
-    """sacreBLEU takes its seed from the environment only: set for a moment, by one thread at a time, then put back."""
+    """The seed is taken from the environment only: set it for a moment, one thread at a time, then put it back."""
     with _seed_lock:
         before = os.environ.get("SACREBLEU_SEED")
         os.environ["SACREBLEU_SEED"] = str(seed)
