@@ -186,5 +186,5 @@ def test_forced_scoring_adds_up_what_the_table_says():
 
 
 def test_forced_scoring_wants_a_translation_for_each_source():
-    with pytest.raises((ValueError, TypeCheckError), match="src has 2 rows and tgt 1|tgt"):
+    with pytest.raises((ValueError, TypeCheckError), match=r"src has 2 rows and tgt 1|tgt"):
         score(Chain(GARDEN), SRC.expand(2, -1), torch.tensor([[A, EOS]]))
