@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from sightline.data.tokenizers import Tokenizer, TokenizerSettings, sample_lines
+from sightline.data.lines import sample_lines
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import BundleError, ConfigError, DataError
 
 ENGLISH = [

@@ -5,8 +5,9 @@ import contextlib
 import gzip
 import io
 import lzma
+import random
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,21 @@ def open_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text.removesuffix("\n").removesuffix("\r")
     if number == 0:
         raise DataError(f"{path} is empty: it should hold one sentence a line. Was it written completely?")
+
+
+def sample_lines(lines: Iterable[str], most: int) -> list[str]:
+    """At most `most` lines, each equally likely to stay, in their own order; the choice depends on line numbers only.
+
+    Reservoir sampling (Vitter 1985, algorithm R, with a fixed seed); memory is that of the sample.
+    """
+    generator, kept = random.Random(0), []
+    for number, line in enumerate(lines):
+        if number < most:
+            kept.append((number, line))
+        elif (place := generator.randrange(number + 1)) < most:
+            kept[place] = (number, line)
+    kept.sort()
+    return [line for _, line in kept]
 
 
 def similar_name(path: Path) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import field_validator, model_validator
 
-from sightline.config import Settings
 from sightline.data.evaluation import EvaluationSet, Example, held_out, load_examples, read_set, save_examples
 from sightline.data.groups import choose_groups, connected_groups
-from sightline.data.report import Dropped, Lengths, Report, Sample, SetAside
+from sightline.data.measures import Measures
+from sightline.data.report import Dropped, Report, Sample, SetAside
+from sightline.data.settings import DataSettings as DataSettings
 from sightline.data.sides import check_order
 from sightline.data.sources import CorpusSettings, Row, read_pairs
 from sightline.data.survey import DROPPED, HELD_TEST, HELD_VALID, IN_TEST, IN_VALID, KEEP, Progress, Survey, tidy
@@ -30,86 +30,6 @@ _EXAMPLES = 3
 _JUDGED_FROM = 10
 TOO_LONG = "more tokens than max_len"
 BAD_RATIO = "lengths too different (max_ratio)"
-
-
-class DataSettings(Settings):
-    """Which text is trained on, which is kept for evaluation, and what is left out."""
-
-    path: str = ""
-    """Folder of the files named below."""
-    train: list[CorpusSettings]
-    """The training text: one corpus, or several."""
-    valid: CorpusSettings | None = None
-    """Validation text: choices are made on it."""
-    test: CorpusSettings | None = None
-    """Test text: only the final score comes from it."""
-    hold_out_valid: int | None = None
-    """When no valid is given: how many source sentences of the training text to set aside for validation, with all that is
-    connected to them. Left out, and no test given either: 2 % of the pairs, at most 1000."""
-    hold_out_test: int | None = None
-    """The same for the test set."""
-    both_directions: bool = False
-    """Train both directions, source to target and back, in one model; a tag before the source asks for the language."""
-    tag_target: bool = False
-    """Put the tag of the target language before the source, also with one direction only."""
-    max_len: int = 256
-    """Pairs with more tokens on a side are left out."""
-    max_ratio: float = 9.0
-    """Pairs with one side this many times longer than the other are left out (once it has more than 10 tokens)."""
-    drop_duplicates: bool = True
-    """Of pairs that are the same, keep the first."""
-    drop_copies: bool = False
-    """Leave out pairs with both sides the same."""
-    split_seed: int = 1
-    """Another number sets other sentences aside."""
-
-    @field_validator("train", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (dict, CorpusSettings)) else value
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.train:
-            raise ValueError("train names no corpus: give one, with src and tgt, or with pairs")
-        for name in ("valid", "test"):
-            if getattr(self, name) is not None and getattr(self, f"hold_out_{name}"):
-                raise ValueError(f"{name} and hold_out_{name} are both given: the set is either read or held out")
-        if (self.hold_out_valid or 0) < 0 or (self.hold_out_test or 0) < 0:
-            raise ValueError("hold_out_valid and hold_out_test count sentences, so they cannot be negative")
-        if self.max_len < 2 or self.max_ratio < 1:
-            raise ValueError("max_len must be at least 2 and max_ratio at least 1")
-        if len(self.train) > 255:
-            raise ValueError("there may be at most 255 corpora: join some of their files")
-        tagged = self.both_directions or self.tag_target
-        for corpus in self.train:
-            if tagged and not (corpus.src_lang and corpus.tgt_lang):
-                raise ValueError(
-                    f"both_directions and tag_target need the languages: give src_lang and tgt_lang for {corpus.names()}"
-                )
-            if self.both_directions and corpus.src_lang == corpus.tgt_lang:
-                raise ValueError(
-                    f"both_directions needs two languages, and {corpus.names()} has {corpus.src_lang} twice"
-                )
-        return self
-
-    def tags(self) -> tuple[str, ...]:
-        """The languages that a tag can ask for, in order of appearance."""
-        if not (self.both_directions or self.tag_target):
-            return ()
-        asked = [(c.tgt_lang, c.src_lang) if self.both_directions else (c.tgt_lang,) for c in self.train]
-        return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
-
-    def directions(self, corpus: CorpusSettings) -> list[tuple[bool, str]]:
-        """How a corpus is used: (whether its sides are exchanged, the target language that a tag asks for or "")."""
-        if self.both_directions:
-            return [(False, corpus.tgt_lang), (True, corpus.src_lang)]
-        return [(False, corpus.tgt_lang if self.tag_target else "")]
-
-    def completed(self, corpus: CorpusSettings) -> CorpusSettings:
-        """A validation or test corpus with the languages of the first training corpus where it names none."""
-        known = {"src_lang": self.train[0].src_lang, "tgt_lang": self.train[0].tgt_lang}
-        return corpus.model_copy(update={name: getattr(corpus, name) or value for name, value in known.items()})
 
 
 @dataclass(frozen=True)
@@ -199,8 +119,7 @@ class _Preparation:
         self.warnings: list[str] = []
         self.sets: dict[str, EvaluationSet] = {}
         self.held: dict[int, list[tuple[CorpusSettings, Row]]] = {HELD_VALID: [], HELD_TEST: []}
-        self.lengths = [np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)]
-        self.moments = np.zeros(6)
+        self.measures = Measures()
         self.samples: list[Sample] = []
         self.seconds: dict[str, float] = {}
 
@@ -228,7 +147,7 @@ class _Preparation:
         self.seconds[name] = round(time.perf_counter() - began, 1)
 
     def _read_sets(self) -> None:
-        for name, why in (("valid", IN_VALID), ("test", IN_TEST)):
+        for name in ("valid", "test"):
             corpus = getattr(self.data, name)
             if corpus is None:
                 continue
@@ -264,6 +183,12 @@ class _Preparation:
                 _, first = np.unique(labels[chosen], return_inverse=True)
                 taken = choose_groups(first.astype(np.int64), hashes[chosen], count, data.split_seed + fate)
                 survey.fate[rows[chosen[taken]]] = fate
+                found = len(np.unique(hashes[chosen[taken]]))
+                if found < count:
+                    self.warnings.append(
+                        f"{count:,} sources were to be set aside, and only {found:,} could be: the others are tied to "
+                        "too many sentences by translations they share."
+                    )
         if not (survey.fate == KEEP).any():
             raise DataError(self._nothing_left())
 
@@ -278,8 +203,8 @@ class _Preparation:
             wanted[fate] = 0 if given is not None else automatic if count is None else count
         if sum(wanted.values()) * 2 > pairs > 0:
             raise DataError(
-                f"{wanted[HELD_VALID]:,} sentences for validation and {wanted[HELD_TEST]:,} for the test are more than half of "
-                f"the {pairs:,} pairs that can be used: set hold_out_valid and hold_out_test lower."
+                f"{wanted[HELD_VALID]:,} sentences for validation and {wanted[HELD_TEST]:,} for the test are more than "
+                f"half of the {pairs:,} pairs that can be used: set hold_out_valid and hold_out_test lower."
             )
         return wanted
 
@@ -333,7 +258,7 @@ class _Preparation:
         def drop(reason: str, corpus: CorpusSettings, row: Row) -> None:
             counts[reason] = counts.get(reason, 0) + 1
             if len(shown := examples.setdefault(reason, [])) < _EXAMPLES:
-                shown.append(f"{corpus.names()}:{row.line} {tidy(row.src)[:40]} | {tidy(row.tgt)[:40]}")
+                shown.append(f"{corpus.place(row.line)} {tidy(row.src)[:60]} | {tidy(row.tgt)[:60]}")
 
         kept = 0
         chunk: list[tuple[int, CorpusSettings, Row]] = []
@@ -353,8 +278,8 @@ class _Preparation:
         self.dropped = {reason: Dropped(counts[reason], tuple(examples[reason])) for reason in counts}
         if not kept:
             raise DataError(
-                f"no pairs are left to train on: all in {_names(self.data)} are longer than max_len = {self.data.max_len} tokens "
-                f"or of lengths more different than max_ratio = {self.data.max_ratio}."
+                f"no pairs are left to train on: all in {_names(self.data)} are longer than "
+                f"max_len = {self.data.max_len} tokens, or their lengths differ by more than max_ratio = {self.data.max_ratio}."
             )
         return kept
 
@@ -381,7 +306,7 @@ class _Preparation:
             ids, out = (tgt, src) if exchanged else (src, tgt)
             from_texts, to_texts = (tgt_texts, src_texts) if exchanged else (src_texts, tgt_texts)
             writer.add([tag + row for row in ids] if tag else ids, out, from_texts, to_texts, to, chunk[0][0])
-        self._measure(src, tgt)
+        self.measures.add(src, tgt)
         for s, t in zip(src_texts, tgt_texts, strict=True):
             if len(self.samples) >= _EXAMPLES:
                 break
@@ -390,22 +315,11 @@ class _Preparation:
                 self.samples.append(Sample(" | ".join(pieces[0]), " | ".join(pieces[1])))
         return len(fits)
 
-    def _measure(self, src: list[list[int]], tgt: list[list[int]]) -> None:
-        counts = np.array([[len(ids) for ids in side] for side in (src, tgt)])
-        for k in (0, 1):
-            added = np.bincount(counts[k], minlength=len(self.lengths[k]))
-            added[: len(self.lengths[k])] += self.lengths[k]
-            self.lengths[k] = added
-        x, y = counts.astype(np.float64)
-        self.moments += [len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
-
     def _report(self, kept: int) -> Report:
         survey, settings = self.survey, self.tokenizer.settings
-        n, x, y, xx, yy, xy = self.moments
-        spread = np.sqrt(max(0.0, n * xx - x * x) * max(0.0, n * yy - y * y))
-        correlation = float((n * xy - x * y) / spread) if spread > 0 else 1.0
+        src_lengths, tgt_lengths = self.measures.lengths
         read = len(survey.fate)
-        self._warn(read, kept, correlation)
+        self._warn(read, kept, self.measures.correlation)
         return Report(
             corpora={corpus.names(): size for corpus, size in zip(self.data.train, survey.sizes, strict=True)},
             read=read,
@@ -413,10 +327,10 @@ class _Preparation:
             held_out=sum(map(len, self.held.values())),
             dropped=self.dropped,
             copies=survey.copies,
-            src_lengths=Lengths.of(self.lengths[0]),
-            tgt_lengths=Lengths.of(self.lengths[1]),
-            ratio=round(float(y / x), 3) if x else 0.0,
-            correlation=round(correlation, 3),
+            src_lengths=src_lengths,
+            tgt_lengths=tgt_lengths,
+            ratio=round(self.measures.ratio, 3),
+            correlation=round(self.measures.correlation, 3),
             tokenizer=settings.kind,
             src_vocab_size=self.tokenizer.src_vocab_size,
             tgt_vocab_size=self.tokenizer.tgt_vocab_size,
@@ -433,7 +347,7 @@ class _Preparation:
         unknown, shown, too_long = found.unknown(self.tokenizer, self.data.max_len)
         if inside:
             self.warnings.append(
-                f"{inside:,} training pairs hold a sentence of the {name} set ({found.origin}) and were left out of training: "
+                f"{inside:,} training pairs hold a sentence of the {name} set and were left out of training: "
                 f"for example {self.dropped[reason].examples[0]}"
             )
         if too_long:
@@ -444,8 +358,8 @@ class _Preparation:
     def _warn(self, read: int, kept: int, correlation: float) -> None:
         if correlation < 0.3 and kept >= 200:
             self.warnings.append(
-                f"The lengths of the two sides hardly go together (correlation {correlation:.2f}): do line 1, 2, 3 ... of the two "
-                "sides translate each other? Look at the samples above."
+                f"The lengths of the two sides hardly go together (correlation {correlation:.2f}): do lines "
+                "1, 2, 3 ... of the two sides translate each other? Look at the samples above."
             )
         if self.survey.copies > read / 5:
             self.warnings.append(

@@ -65,8 +65,9 @@ def check_order(first: Sides, first_name: str, second: Sides, second_name: str) 
     crossed = (first[0].likeness(second[1]) + first[1].likeness(second[0])) / 2
     if crossed > straight + _CLEARLY:
         raise DataError(
-            f"the two sides of {second_name} are swapped: its source reads like the target of {first_name}, and its target "
-            f"like the source (likeness {crossed:.2f} crossed, {straight:.2f} as given). Swap src and tgt, or the two columns."
+            f"the two sides of {second_name} are swapped: its source reads like the target of {first_name}, and its "
+            f"target like the source (likeness {crossed:.2f} crossed, {straight:.2f} as given). "
+            "Swap src and tgt, or the two columns."
         )
 
 
@@ -76,6 +77,6 @@ def check_languages(sides: Sides, languages: tuple[str, str], name: str) -> None
         code = language.lower().split("-")[0].split("_")[0]
         if code in _SCRIPTS and own.share(code) < 0.1 < 0.3 < other.share(code):
             raise DataError(
-                f"the two sides of {name} are swapped: {language} was said to be on one side and is found on the other. "
+                f"the two sides of {name} are swapped: {language} is said to be on one side and found on the other. "
                 "Swap src and tgt (or the two columns), or src_lang and tgt_lang."
             )

@@ -61,6 +61,10 @@ class CorpusSettings(Settings):
         """The file or files, to be read by people."""
         return self.pairs if self.pairs is not None else f"{self.src} + {self.tgt}"
 
+    def place(self, line: int) -> str:
+        """Where a pair stands, to be read by people: "train.en:12"."""
+        return f"{Path(str(self.pairs or self.src)).name}:{line}"
+
     def paths(self, folder: Path) -> list[Path]:
         """The files read, relative names taken from `folder`; none for a Hub set."""
         if self.pairs is not None:

@@ -1,7 +1,7 @@
-"""The first walk through a corpus: what each pair is worth, in a few bytes a pair, so that any corpus fits in memory."""
+"""The first walk through a corpus: what each pair is worth, in a few bytes a pair, so that any corpus fits memory."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,24 +48,24 @@ def keys(texts: Sequence[str]) -> np.ndarray:
 class Survey:
     """What the first walk found, a row a pair over all corpora in turn.
 
-    `src_keys`, `tgt_keys`: uint64 [n], see `sentence_key`. `fate`: uint8 [n], KEEP or why not. `sizes`: pairs read of each
-    corpus. `copies`: pairs with both sides the same.
+    `src_keys`, `tgt_keys`: uint64 [n], see `sentence_key`. `fate`: uint8 [n], KEEP or why not. `sizes`: pairs read of
+    each corpus. `copies`: pairs with both sides the same.
     """
 
     def __init__(self, corpora: Sequence[CorpusSettings], folder: Path, progress: Progress | None = None):
         self.sizes: list[int] = []
         self.sides: list[tuple[Profile, Profile]] = []
         self.copies = 0
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        parts: list[Sequence[np.ndarray]] = []
         for corpus in corpora:
-            parts += self._read(corpus, folder, progress)
+            parts.extend(self._read(corpus, folder, progress))
         self.src_keys, self.tgt_keys, self._pairs, self.fate = map(_join, zip(*parts, strict=True))
         for i, corpus in enumerate(corpora):
             check_languages(self.sides[i], (corpus.src_lang, corpus.tgt_lang), corpus.names())
             if (corpus.src_lang, corpus.tgt_lang) == (corpora[0].src_lang, corpora[0].tgt_lang):
                 check_order(self.sides[0], corpora[0].names(), self.sides[i], corpus.names())
 
-    def _read(self, corpus: CorpusSettings, folder: Path, progress: Progress | None):
+    def _read(self, corpus: CorpusSettings, folder: Path, progress: Progress | None) -> Iterator[Sequence[np.ndarray]]:
         src_keys, tgt_keys, pairs, fate = bytearray(), bytearray(), bytearray(), bytearray()
         sides, size, begun = (Profile(), Profile()), 0, sum(self.sizes)
         for row in read_pairs(corpus, folder):

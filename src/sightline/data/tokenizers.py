@@ -18,6 +18,7 @@ import tokenizers as library
 from pydantic import model_validator
 
 from sightline.config import Settings
+from sightline.data.lines import sample_lines
 from sightline.data.merges import Merges
 from sightline.data.normalise import BLANK, Form, mark_blanks, normalise
 from sightline.errors import BundleError, ConfigError, DataError, nearest
@@ -299,21 +300,6 @@ class Tokenizer:
 
 def _prepared(settings: TokenizerSettings, text: str) -> str:
     return mark_blanks(normalise(text, settings.normalize, settings.lowercase), always=settings.pretokenized)
-
-
-def sample_lines(lines: Iterable[str], most: int) -> list[str]:
-    """At most `most` lines, each equally likely to stay, in their own order; the choice depends on line numbers only.
-
-    Reservoir sampling (Vitter 1985, algorithm R, with a fixed seed); memory is that of the sample.
-    """
-    generator, kept = random.Random(0), []
-    for number, line in enumerate(lines):
-        if number < most:
-            kept.append((number, line))
-        elif (place := generator.randrange(number + 1)) < most:
-            kept[place] = (number, line)
-    kept.sort()
-    return [line for _, line in kept]
 
 
 def _special_names(tags: Sequence[str]) -> list[str]:

@@ -1,0 +1,296 @@
+import gzip
+import io
+import json
+import os
+import random
+
+import pytest
+from pydantic import ValidationError
+from rich.console import Console
+
+from sightline.data.prepare import DataSettings, Prepared, prepare
+from sightline.data.report import Report, print_report
+from sightline.data.survey import sentence_key
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
+from sightline.errors import ConfigError, DataError, UserError
+
+ANIMALS = {"dog": "狗", "cat": "猫", "horse": "马", "bird": "鸟", "fish": "鱼", "mouse": "鼠", "pig": "猪", "cow": "牛"}
+ACTS = {"runs": "跑", "sleeps": "睡", "eats": "吃", "drinks": "喝", "falls": "倒", "sings": "唱", "sees us": "看我们"}
+PLACES = {
+    "in the snow": "在雪里",
+    "at home": "在家里",
+    "on the road": "在路上",
+    "by the river": "在河边",
+    "here": "在这里",
+}
+WORDS = TokenizerSettings(vocab_size=400)
+
+
+def sentences() -> list[tuple[str, str]]:
+    found = [
+        (f"The {a} {v} {p} with {n} friends.", f"那只{za}和{n}个朋友{zp}{zv}。")
+        for a, za in ANIMALS.items()
+        for v, zv in ACTS.items()
+        for p, zp in PLACES.items()
+        for n in range(2, 5)
+    ]
+    random.Random(1).shuffle(found)
+    return found
+
+
+def write_tsv(path, pairs) -> None:
+    path.write_bytes("".join(f"{src}\t{tgt}\n" for src, tgt in pairs).encode())
+
+
+def prepared(folder, pairs=None, tokenizer: TokenizerSettings | Tokenizer = WORDS, **settings) -> Prepared:
+    if pairs is not None:
+        write_tsv(folder / "train.tsv", pairs)
+    settings = {"train": {"pairs": "train.tsv", "src_lang": "en", "tgt_lang": "zh"}, **settings}
+    return prepare(DataSettings(**settings), tokenizer, folder / "out", folder)
+
+
+def texts(found: Prepared) -> list[tuple[str, str]]:
+    pairs, tokenizer = found.train(), found.tokenizer
+    return [(tokenizer.decode_src(pairs.pair(i)[0]), tokenizer.decode_tgt(pairs.pair(i)[1])) for i in range(len(pairs))]
+
+
+def test_everything_arrives_tokenised_and_in_order(tmp_path):
+    pairs = sentences()
+    found = prepared(tmp_path, pairs, hold_out_valid=0, hold_out_test=0)
+    assert texts(found) == pairs
+    assert found.evaluation("valid") == found.evaluation("test") == []
+    assert (found.src_lang, found.tgt_lang) == ("en", "zh")
+    assert found.report.read == found.report.kept == len(pairs)
+    assert set(found.hashes) == {"train.tsv"}
+
+
+def test_held_out_sets_share_no_sentence_with_training_or_each_other(tmp_path):
+    pairs = sentences() + [(src.upper().rstrip(".") + "!", tgt + "真的") for src, tgt in sentences()[:200]]
+    found = prepared(tmp_path, pairs, hold_out_valid=50, hold_out_test=80)
+    valid, test = found.evaluation("valid"), found.evaluation("test")
+    assert len({sentence_key(e.src) for e in test}) == 80 and len({sentence_key(e.src) for e in valid}) == 50
+    sides = [
+        ({sentence_key(e.src) for e in part}, {sentence_key(ref) for e in part for ref in e.refs})
+        for part in (valid, test)
+    ] + [tuple({sentence_key(text) for text in side} for side in zip(*texts(found), strict=True))]
+    for i in range(3):
+        for other in sides[:i]:
+            assert not sides[i][0] & other[0] and not sides[i][1] & other[1]
+    assert found.report.held_out + found.report.kept == len(pairs)
+
+
+def test_the_sets_held_out_do_not_depend_on_the_order_of_lines(tmp_path):
+    pairs = sentences()
+    first = prepared(tmp_path, pairs, hold_out_test=40).evaluation("test")
+    assert prepared(tmp_path, pairs[::-1], hold_out_test=40).evaluation("test") == first
+    assert prepared(tmp_path, pairs, hold_out_test=40, split_seed=2).evaluation("test") != first
+
+
+def test_a_source_is_one_example_with_all_its_references_in_each_direction(tmp_path):
+    write_tsv(
+        tmp_path / "test.tsv",
+        [("A dog.", "一只狗。"), ("A  dog.", "一条狗。"), ("A cat.", "一只猫。"), ("A dog.", "一只狗。")],
+    )
+    found = prepared(tmp_path, sentences(), test={"pairs": "test.tsv"}, both_directions=True)
+    assert [(e.src, e.refs, e.to) for e in found.evaluation("test")] == [
+        ("A dog.", ("一只狗。", "一条狗。"), "zh"),
+        ("一只狗。", ("A dog.",), "en"),
+        ("一条狗。", ("A dog.",), "en"),
+        ("A cat.", ("一只猫。",), "zh"),
+        ("一只猫。", ("A cat.",), "en"),
+    ]
+
+
+def test_both_directions_train_with_the_tag_of_their_target(tmp_path):
+    pairs = sentences()
+    found = prepared(tmp_path, pairs, both_directions=True, hold_out_test=0, hold_out_valid=0)
+    assert found.tokenizer.tags == ("zh", "en")
+    assert sorted(texts(found)) == sorted(pairs + [(tgt, src) for src, tgt in pairs])
+    for i in range(0, 1680, 100):
+        src, _ = found.train().pair(i)
+        assert src[0] == found.tokenizer.tag_id("zh" if found.tokenizer.decode_src(src).isascii() else "en")
+    one = prepared(tmp_path, tag_target=True, hold_out_test=0, hold_out_valid=0)
+    assert one.tokenizer.tags == ("zh",) and {int(one.train().pair(i)[0][0]) for i in range(9)} == {4}
+
+
+def test_what_is_dropped_is_counted_by_reason_with_its_place(tmp_path):
+    pairs = sentences()
+    bad = [("", "空"), ("A dog.", " "), pairs[0], ("same", "same"), ("word " * 300, "字"), ("of many words " * 6, "短")]
+    write_tsv(tmp_path / "test.tsv", [pairs[5]])
+    write_tsv(tmp_path / "valid.tsv", [("The Ж.", pairs[6][1].rstrip("。"))])
+    found = prepared(
+        tmp_path,
+        pairs + bad,
+        drop_copies=True,
+        test={"pairs": "test.tsv"},
+        valid={"pairs": "valid.tsv"},
+        max_ratio=5.0,
+    )
+    dropped = found.report.dropped
+    assert {reason: part.count for reason, part in dropped.items()} == {
+        "one side is empty": 2,
+        "the same pair again": 1,
+        "both sides are the same": 1,
+        "more tokens than max_len": 1,
+        "lengths too different (max_ratio)": 1,
+        "a sentence of the validation set": 1,
+        "a sentence of the test set": 1,
+    }
+    assert dropped["the same pair again"].examples[0].startswith(f"train.tsv:{len(pairs) + 3} {pairs[0][0]}")
+    assert found.report.kept == len(pairs) - 2 == len(found.train())
+    assert found.report.sets["valid"].unknown_examples == ("Ж",)
+    assert any("left out of training: for example train.tsv:6 " in warning for warning in found.report.warnings)
+
+
+def test_several_corpora_keep_their_numbers(tmp_path):
+    pairs = sentences()
+    write_tsv(tmp_path / "a.tsv", pairs[:300])
+    write_tsv(tmp_path / "b.tsv", pairs[200:])
+    found = prepared(tmp_path, train=[{"pairs": "a.tsv"}, {"pairs": "b.tsv", "weight": 2.0}], hold_out_test=0)
+    assert found.report.corpora == {"a.tsv": 300, "b.tsv": len(pairs) - 200}
+    assert found.report.dropped["the same pair again"].count == 100
+    assert (found.train().corpus[:290] == 0).all() and (found.train().corpus[300:] == 1).all()
+
+
+def test_text_is_kept_for_sampling_when_the_tokenizer_drops_merges(tmp_path):
+    pairs = sentences()
+    settings = TokenizerSettings(vocab_size=400, dropout=0.1)
+    found = prepared(tmp_path, pairs, settings, hold_out_test=0, hold_out_valid=0, tag_target=True)
+    assert found.train().text(7) == (*pairs[7], "zh")
+
+
+def test_a_second_call_with_the_same_input_reuses_the_folder(tmp_path):
+    found = prepared(tmp_path, sentences())
+    before = (found.folder / "meta.json").stat().st_mtime_ns
+    again = prepared(tmp_path)
+    assert (again.folder / "meta.json").stat().st_mtime_ns == before
+    assert again.report == found.report and again.evaluation("test") == found.evaluation("test")
+    assert prepared(tmp_path, hold_out_test=33).report != found.report
+    write_tsv(tmp_path / "train.tsv", sentences()[:500])
+    os.utime(tmp_path / "train.tsv", ns=(1, 1))
+    assert prepared(tmp_path).report.read == 500
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        prepared(folder, sentences())
+    for path in (first / "out").iterdir():
+        if path.name not in ("meta.json", "report.json"):
+            assert path.read_bytes() == (second / "out" / path.name).read_bytes(), path.name
+
+
+def test_a_trained_tokenizer_is_used_as_it_is(tmp_path):
+    pairs = sentences()
+    given = Tokenizer.train(TokenizerSettings(kind="char"), *zip(*pairs, strict=True), tags=("zh",))
+    assert prepared(tmp_path, pairs, given).tokenizer.to_json() == given.to_json()
+    with pytest.raises(DataError, match="no target language 'en'"):
+        prepared(tmp_path, pairs, given, both_directions=True)
+
+
+def test_a_bounded_sample_trains_the_tokenizer(tmp_path):
+    found = prepared(tmp_path, sentences(), TokenizerSettings(vocab_size=300, sample_lines=100))
+    assert found.tokenizer.src_vocab_size <= 300 and len(found.train()) > 700
+
+
+def test_swapped_sides_are_refused(tmp_path):
+    pairs = sentences()
+    write_tsv(tmp_path / "test.tsv", [(tgt, src) for src, tgt in pairs[:30]])
+    with pytest.raises(DataError, match=r"sides of test\.tsv are swapped.*Swap src and tgt"):
+        prepared(tmp_path, pairs, test={"pairs": "test.tsv"})
+    with pytest.raises(DataError, match=r"sides of train\.tsv are swapped: zh is said to be on one side"):
+        prepared(tmp_path, train={"pairs": "train.tsv", "src_lang": "zh", "tgt_lang": "en"})
+    write_tsv(tmp_path / "b.tsv", [(tgt, src) for src, tgt in pairs])
+    with pytest.raises(DataError, match=r"sides of b\.tsv are swapped"):
+        prepared(tmp_path, train=[{"pairs": "train.tsv"}, {"pairs": "b.tsv"}])
+
+
+def test_lines_that_do_not_belong_together_and_copies_are_warned_of(tmp_path):
+    generator = random.Random(1)
+    lines = [" ".join(generator.choices("abcdefgh", k=generator.randrange(3, 20))) for _ in range(400)]
+    found = prepared(
+        tmp_path, list(zip(lines, random.Random(2).sample(lines, 400), strict=True)), train={"pairs": "train.tsv"}
+    )
+    assert any("hardly go together" in warning for warning in found.report.warnings)
+    found = prepared(tmp_path, [(line, line) for line in lines], train={"pairs": "train.tsv"})
+    assert any("both sides the same" in warning for warning in found.report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "settings", "words"),
+    [
+        ([("", ""), ("a", "")], {}, ["no pairs are left", "2: one side is empty", "train.tsv"]),
+        ([("a b", "c d")] * 5, {"max_len": 2}, ["no pairs are left", "max_len = 2"]),
+        (sentences()[:50], {"hold_out_test": 40}, ["more than half", "hold_out_test"]),
+        (sentences()[:50], {"test": {"pairs": "empty.tsv"}}, ["empty.tsv holds no pair with text"]),
+        (sentences()[:50], {"test": {"pairs": "missing.tsv"}}, ["missing.tsv does not exist"]),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_leaves_nothing_behind(tmp_path, pairs, settings, words):
+    write_tsv(tmp_path / "empty.tsv", [("", "")])
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, pairs, **settings)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.tsv", "train.tsv"]
+
+
+def test_both_directions_need_one_vocabulary(tmp_path):
+    with pytest.raises(ConfigError, match="joint = true"):
+        prepared(tmp_path, sentences(), TokenizerSettings(joint=False), both_directions=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"train": []}, "names no corpus"),
+        ({"test": {"pairs": "b"}, "hold_out_test": 5}, "either read or held out"),
+        ({"train": {"pairs": "a"}, "both_directions": True}, "src_lang and tgt_lang"),
+        ({"train": {"pairs": "a", "src_lang": "en", "tgt_lang": "en"}, "both_directions": True}, "two languages"),
+        ({"hold_out_test": -1}, "negative"),
+        ({"max_len": 1}, "at least 2"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(settings, word):
+    with pytest.raises(ValidationError, match=word):
+        DataSettings(**{"train": {"pairs": "a"}, **settings})
+
+
+def test_a_damaged_folder_is_said(tmp_path):
+    found = prepared(tmp_path, sentences())
+    (found.folder / "valid.jsonl").write_text("{")
+    with pytest.raises(DataError, match=r"valid\.jsonl is damaged"):
+        found.evaluation("valid")
+    (found.folder / "report.json").write_text("{}")
+    with pytest.raises(DataError, match="Delete the folder"):
+        Prepared.open(found.folder)
+    (found.folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError):
+        Prepared.open(found.folder)
+
+
+def test_the_report_survives_its_file_and_reads_well(tmp_path):
+    write_tsv(tmp_path / "test.tsv", [("A dog Ж [bold]here.", "一只狗。")])
+    found = prepared(tmp_path, [*sentences(), ("", "x")], test={"pairs": "test.tsv"})
+    assert Report.from_json(found.report.to_json()) == found.report
+    assert json.loads((found.folder / "report.json").read_text())["kept"] == found.report.kept
+    console = Console(file=io.StringIO(), width=100)
+    print_report(found.report, console)
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert max(map(len, shown.splitlines())) <= 100
+    for word in ("dropped: one side is empty", "train.tsv:841", "bpe, one vocabulary", "Ж", "▁The", "trained on"):
+        assert word in shown, word
+    assert "- 840 pairs trained on" in found.report.summary()
+
+
+def test_progress_is_told_and_compressed_files_are_read(tmp_path):
+    told = []
+    (tmp_path / "train.tsv.gz").write_bytes(gzip.compress("".join(f"{s}\t{t}\n" for s, t in sentences()).encode()))
+    settings = DataSettings(train=[{"pairs": "train.tsv.gz"}])  # pyright: ignore[reportArgumentType]
+    prepare(settings, WORDS, tmp_path / "out", tmp_path, lambda *what: told.append(what))
+    assert told == [
+        ("reading", 840, None),
+        ("learning the vocabulary", 840, 840),
+        ("learning the vocabulary", 840, 840),
+        ("tokenising", 840, 840),
+    ]
