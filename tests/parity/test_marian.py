@@ -122,7 +122,9 @@ def test_greedy_output_equals_that_of_marian(seed: int) -> None:
     theirs = marian(seed)
     ours, src = copied(theirs), sources()
     settings = DecodingSettings(beam=1, max_len_ratio=0.0, max_len_extra=15)
-    assert [h.tokens for h in greedy(ours, src, settings)] == generated(theirs, src, [15] * 12, num_beams=1, do_sample=False)
+    assert [h.tokens for h in greedy(ours, src, settings)] == generated(
+        theirs, src, [15] * 12, num_beams=1, do_sample=False
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

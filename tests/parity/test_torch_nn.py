@@ -54,7 +54,12 @@ def test_logits_equal_those_of_torch_nn_transformer(norm_at: str) -> None:
     for p in theirs.parameters():
         p.add_(0.05 * torch.randn_like(p))
     config = ModelConfig(
-        d_model=D, n_heads=HEADS, d_ff=FF, n_encoder_layers=3, n_decoder_layers=2, norm_at=norm_at  # pyright: ignore
+        d_model=D,
+        n_heads=HEADS,
+        d_ff=FF,
+        n_encoder_layers=3,
+        n_decoder_layers=2,
+        norm_at=norm_at,  # pyright: ignore
     )
     ours = build_model(config, VOCAB, VOCAB).eval()
     for own, other in ((ours.encoder, theirs.encoder), (ours.decoder, theirs.decoder)):

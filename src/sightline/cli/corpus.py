@@ -58,7 +58,9 @@ def _derived(
     if data is not None and (src is not None or tgt is not None):
         raise ConfigError("Give either --data with one file, or --src and --tgt with two.")
     if data is None and (src is None or tgt is None):
-        raise ConfigError(f"--{'tgt' if tgt is None else 'src'} is missing: two files are needed, line by line, or one --data.")
+        raise ConfigError(
+            f"--{'tgt' if tgt is None else 'src'} is missing: two files are needed, line by line, or one --data."
+        )
     name = (data or tgt or Path("run")).name.split(".")[0] or "run"
     folder = out or Path("runs") / name
     if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.cli import doctor, evaluate, prepare, train, translate
+from sightline.cli import demo, doctor, evaluate, prepare, train, translate
 from sightline.errors import UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("train")(train.train)
 app.command("prepare")(prepare.prepare)
 app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 
 

@@ -8,7 +8,9 @@ import typer
 
 def prepare(
     recipe: Annotated[str | None, typer.Argument(help="A recipe that comes with sightline, or a .toml file.")] = None,
-    settings: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in data.path=DIR.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in data.path=DIR.")
+    ] = None,
     src: Annotated[Path | None, typer.Option(help="Your own corpus: source sentences, one a line.")] = None,
     tgt: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
     data: Annotated[Path | None, typer.Option(help="Your own corpus in one file: TSV, CSV or JSONL.")] = None,

@@ -1,8 +1,8 @@
 """`sightline train`."""
 
 import signal
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe that comes with sightline, or a .toml file.")] = None,
-    settings: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in train.max_steps=2000.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in train.max_steps=2000."),
+    ] = None,
     src: Annotated[Path | None, typer.Option(help="Your own corpus: source sentences, one a line.")] = None,
     tgt: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
     data: Annotated[Path | None, typer.Option(help="Your own corpus in one file: TSV, CSV or JSONL.")] = None,
@@ -64,13 +67,13 @@ def train(
     _summary(run, console)
 
 
-def _summary(run: "Run", console) -> None:  # noqa: ANN001
+def _summary(run: "Run", console) -> None:
     from sightline.cli.evaluate import print_saved_scores
 
     console.print()
     print_saved_scores(run.folder, console)
     console.print(
-        f"Saved in {run.folder}. Next:\n  sightline translate --model {run.folder} \"your sentence\"\n"
+        f'Saved in {run.folder}. Next:\n  sightline translate --model {run.folder} "your sentence"\n'
         f"  sightline evaluate {run.folder}",
         highlight=False,
         markup=False,

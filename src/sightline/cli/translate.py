@@ -23,15 +23,28 @@ LONGEST = 1 << 20
 
 
 def translate(
-    texts: Annotated[list[str] | None, typer.Argument(help="What to translate; without it, lines of --file or of the standard input.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of a trained model; the built-in English-Chinese one without it.")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to translate; without it, lines of --file or of the standard input."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model; the built-in English-Chinese one without it.")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Translate the lines of this file.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the translations to this file, not to the standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the translations to this file, not to the standard output.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Target language, for models with several: zh, en ...")] = None,
-    beam: Annotated[int | None, typer.Option(help="Beam width; 1 is greedy. The model's own setting without it.")] = None,
-    n_best: Annotated[int | None, typer.Option(help="Show so many translations of each line, with their scores.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Beam width; 1 is greedy. The model's own setting without it.")
+    ] = None,
+    n_best: Annotated[
+        int | None, typer.Option(help="Show so many translations of each line, with their scores.")
+    ] = None,
     length_penalty: Annotated[float | None, typer.Option(help="Above the model's own: longer translations.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
+    ] = False,
 ) -> None:
     """Translate text: one line in, one line out, flushed."""
     if texts and file is not None:
@@ -56,7 +69,7 @@ def translate(
             partial.unlink(missing_ok=True)
 
 
-def _run(translator, batches, to, decoding, as_json, sink) -> None:  # noqa: ANN001
+def _run(translator, batches, to, decoding, as_json, sink) -> None:
     number = 0
     for lines in batches:
         for line, found in zip(lines, translator.translate(lines, to, **decoding), strict=True):

@@ -1,18 +1,14 @@
 """Batches that hold a budget of tokens, of sentences of like length, in an order that seed and epoch decide."""
 
-import queue
 import random
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-T = TypeVar("T")
 POOL = 200_000
 """Pairs that are sorted by length together: enough for little padding, few enough for any corpus."""
 
@@ -127,45 +123,3 @@ def collate(
 def generator_of(seed: int, epoch: int, pair: int) -> random.Random:
     """The generator for every random choice about one pair in one epoch: independent of the order of work."""
     return random.Random((seed * 1_000_003 + epoch) * 4_294_967_311 + pair)
-
-
-def prefetch(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
-    """Items of `make()`, made up to `depth` ahead in a thread, so that the model does not wait for them.
-
-    An exception in the thread is raised here; leaving the loop early ends the thread.
-    """
-    ready: queue.Queue = queue.Queue(depth)
-    left = threading.Event()
-    end = object()
-
-    def put(item: object) -> bool:
-        while not left.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in make():
-                if not put((item, None)):
-                    return
-            put((end, None))
-        except BaseException as error:  # handed to the reader, which raises it
-            put((end, error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        left.set()
-        thread.join()

@@ -77,7 +77,8 @@ class PairWriter:
 
 class Pairs:
     """Tokenised pairs, memory-mapped. `src_lengths` and `tgt_lengths` count tokens, eos included; `corpus` names the
-    corpus of each pair by its number."""
+    corpus of each pair by its number.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         folder = Path(folder)
@@ -91,9 +92,7 @@ class Pairs:
         self._folder, self._name = folder, name
         self._ids = {side: self._map(side, dtype) for side in _SIDES}
         self._ends = {side: self._map(f"{side}.ends", np.dtype("<i8")) for side in _SIDES}
-        self.src_lengths, self.tgt_lengths = (
-            np.diff(self._ends[side], prepend=0).astype(np.int32) for side in _SIDES
-        )
+        self.src_lengths, self.tgt_lengths = (np.diff(self._ends[side], prepend=0).astype(np.int32) for side in _SIDES)
         self.corpus = self._map("corpus", np.dtype(np.uint8))
         self._text = self._map("text", np.dtype(np.uint8)) if text else None
         self._text_ends = self._map("text.ends", np.dtype("<i8")) if text else None

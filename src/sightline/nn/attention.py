@@ -70,7 +70,8 @@ class SelfAttention(_Attention):
 
 class CrossAttention(_Attention):
     """Attention from one sequence to another: queries from `x`, keys and values from the encoder's memory (Vaswani et al.
-    2017, section 3.2.3). Arguments as `SelfAttention`."""
+    2017, section 3.2.3). Arguments as `SelfAttention`.
+    """
 
     def __init__(
         self, d_model: int, n_heads: int, core: AttentionCore, n_kv_heads: int | None = None, bias: bool = True

@@ -70,7 +70,8 @@ class Learned(Position):
 
 class Rotary(Position):
     """Queries and keys turned by an angle that grows with the position, so that their product depends on the distance
-    (Su et al. 2021, section 3.2). Neighbouring pairs of a head are turned together."""
+    (Su et al. 2021, section 3.2). Neighbouring pairs of a head are turned together.
+    """
 
     turns_heads = True
     angles: Tensor

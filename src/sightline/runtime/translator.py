@@ -83,7 +83,11 @@ class Translator:
                 known = tags or ((self.bundle.config.tgt_lang,) if self.bundle.config.tgt_lang else ())
                 raise ConfigError(
                     f"This model does not translate to '{to}'.{nearest(to, known)} "
-                    + (f"It translates to: {', '.join(known)}." if known else "It has one target language: leave --to out.")
+                    + (
+                        f"It translates to: {', '.join(known)}."
+                        if known
+                        else "It has one target language: leave --to out."
+                    )
                 )
             return to
         if not tags:

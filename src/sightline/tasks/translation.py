@@ -1,6 +1,6 @@
 """Translation: sentence pairs in, a model that translates out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sightline.data.batches import Batch, BatchPlan, collate, generator_of, pad, prefetch
+from sightline.data.batches import Batch, BatchPlan, collate, generator_of, pad
 from sightline.data.prepare import Example, Prepared
 from sightline.data.text import Pairs
 from sightline.data.tokenizers import Tokenizer
@@ -50,9 +50,7 @@ def translate(
     sources = tokenizer.encode_src(texts, to)
     cut = [len(ids) > max_len for ids in sources]
     sources = [[*ids[: max_len - 1], tokenizer.eos_id] if long else ids for ids, long in zip(sources, cut, strict=True)]
-    results: list[list[Translated]] = [
-        [Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts
-    ]
+    results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
     todo = [i for i, text in enumerate(texts) if text.strip()]
     device = next(model.parameters()).device
     for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens):
@@ -102,18 +100,16 @@ class TranslationTask:
             self.pairs.src_lengths, self.pairs.tgt_lengths, batch_tokens, seed, self.pairs.corpus, weights
         )
 
-    def batches(self, split: str, epoch: int, start: int = 0) -> Iterable[Batch]:
-        """Training batches of an epoch from batch number `start` on, made ahead in a thread."""
+    def batches(self, split: str, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches of a split; those of "train" from batch number `start` of an epoch on."""
         if split != "train":
-            return self._evaluation_batches(self.examples(split))
+            yield from self._evaluation_batches(self.examples(split))
+            return
+        # Made in this thread: a second one would hold Python's lock between the model's operations, which costs far more.
         sampled = self.tokenizer.settings.dropout > 0
-
-        def make() -> Iterator[Batch]:
-            for index in self.plan.epoch(epoch, start):
-                pairs = [self._sample(int(i), epoch) if sampled else self.pairs.pair(int(i)) for i in index]
-                yield collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
-
-        return prefetch(make)
+        for index in self.plan.epoch(epoch, start):
+            pairs = [self._sample(int(i), epoch) if sampled else self.pairs.pair(int(i)) for i in index]
+            yield collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
 
     def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
         generator = generator_of(self.seed, epoch, i)
@@ -146,7 +142,8 @@ class TranslationTask:
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """`loss` and `perplexity` per target token without smoothing, `loss_shuffled` with each sentence's source exchanged
         for another's, and `bleu` of real translations: the mean over target languages where there are several, with
-        `bleu_zh` and the like beside it. The model must be in evaluation mode."""
+        `bleu_zh` and the like beside it. The model must be in evaluation mode.
+        """
         return self.evaluate_with(model, split, self.decoding)[0]
 
     @torch.inference_mode()
@@ -199,9 +196,7 @@ class TranslationTask:
             for to, (hyps, refs) in self._by_language(translations, split).items()
         }
 
-    def _by_language(
-        self, translations: Sequence[str], split: str
-    ) -> dict[str, tuple[list[str], list[list[str]]]]:
+    def _by_language(self, translations: Sequence[str], split: str) -> dict[str, tuple[list[str], list[list[str]]]]:
         found: dict[str, tuple[list[str], list[list[str]]]] = {}
         for hyp, example in zip(translations, self.examples(split), strict=True):
             hyps, refs = found.setdefault(example.to, ([], []))

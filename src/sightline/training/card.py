@@ -26,7 +26,7 @@ Weights kept in {fields["precision"]}.
 
 ## Data
 
-{prepared.report.summary()}
+{_data(prepared)}
 
 | file or set | SHA-256 |
 |---|---|
@@ -39,3 +39,17 @@ sightline train {fields["name"]}
 
 The whole recipe lies beside this card or in the release it was made with; `config.toml` holds the model and the decoding.
 """
+
+
+def _data(prepared: Prepared) -> str:
+    report = prepared.report
+    corpora = ", ".join(f"{name} ({count:,} pairs)" for name, count in report.corpora.items())
+    dropped = ", ".join(f"{found.count:,} {reason}" for reason, found in report.dropped.items()) or "none"
+    sets = "".join(
+        f" {name}: {found.examples:,} sources with {found.references:,} references ({found.origin})."
+        for name, found in report.sets.items()
+    )
+    return (
+        f"{corpora}. Trained on {report.kept:,} pairs; {report.held_out:,} held out by connected groups of sentences; "
+        f"dropped: {dropped}.{sets} Vocabulary: {report.src_vocab_size:,} {report.tokenizer} tokens."
+    )

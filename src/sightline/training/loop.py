@@ -142,4 +142,3 @@ def _after(run: Run, step: Step) -> Step:
     elif run.stop_requested or time.monotonic() - run.last_saved > 60 * settings.save_minutes:
         run.save()
     return step
-

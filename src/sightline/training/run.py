@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sightline.bundle import Bundle, BundleConfig, load_bundle, named_weights, save_bundle, save_weights
 from sightline.config import Document, Settings, apply_overrides, dump_toml, parse, read_toml
 from sightline.data.prepare import DataSettings, Prepared, prepare
+from sightline.data.synthetic import write_copy_corpus
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import ConfigError, UserError, nearest
@@ -212,8 +213,13 @@ def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def data_folder(recipe: Recipe) -> Path:
-    """The folder that a recipe's data paths start from; `data.path = "bundled"` is the corpora that come with sightline."""
+def data_folder(recipe: Recipe, folder: Path) -> Path:
+    """The folder that a recipe's data paths start from. `data.path = "bundled"` is the corpora that come with sightline,
+    "synthetic" a made corpus, written into the run's folder.
+    """
+    if recipe.data.path == "synthetic":
+        write_copy_corpus(folder / "synthetic" / "copy.tsv")
+        return folder / "synthetic"
     return CORPORA if recipe.data.path == "bundled" else Path(recipe.data.path)
 
 
@@ -222,7 +228,7 @@ def prepare_run(recipe: Recipe, folder: Path, progress: Progress | None = None) 
     tokenizer: TokenizerSettings | Tokenizer = recipe.tokenizer
     if recipe.train.init is not None:
         tokenizer = load_bundle(recipe.train.init).tokenizer
-    return prepare(recipe.data, tokenizer, folder / "data", data_folder(recipe), progress)
+    return prepare(recipe.data, tokenizer, folder / "data", data_folder(recipe, folder), progress)
 
 
 def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = None) -> Run:
@@ -259,7 +265,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         decoding=recipe.decoding,
         metric=recipe.metric,
         max_len=recipe.model.max_len,
-        weights=recipe.data.weights,
+        weights=[corpus.weight for corpus in recipe.data.train],
         max_validated=recipe.train.max_validated,
     )
     run = Run(

@@ -12,53 +12,53 @@ class TrainSettings(Settings):
 
     seed: int = 1
     """Everything random follows from it."""
-    batch_tokens: int = Field(4096, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
     """Tokens of one batch, padding included, on the longer side."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Batches that are summed up before a step; the gradient is exact by token count."""
-    max_steps: int = Field(10_000, ge=1)
+    max_steps: int = Field(default=10_000, ge=1)
     """Steps until the end."""
-    max_minutes: float | None = Field(None, gt=0)
+    max_minutes: float | None = Field(default=None, gt=0)
     """Minutes of training until the end, whatever comes first; depends on the machine, so two runs may differ."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """adam or adamw."""
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(default=None, gt=0)
     """Peak learning rate; none: the paper's, d_model^-0.5 warmup^-0.5."""
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
     """inverse_sqrt (the paper), cosine or constant, each after a linear warm-up."""
-    warmup: int = Field(4000, ge=0)
+    warmup: int = Field(default=4000, ge=0)
     """Steps of warm-up."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Adam's decay rates."""
-    eps: float = Field(1e-9, gt=0)
+    eps: float = Field(default=1e-9, gt=0)
     """Adam's epsilon."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """On matrices."""
-    clip: float = Field(1.0, ge=0)
+    clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 for none."""
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of each target spread over the vocabulary."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format; auto measures which is faster here."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(default=0, ge=0)
     """Processor threads; 0: all cores."""
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
-    average: int = Field(0, ge=0)
+    average: int = Field(default=0, ge=0)
     """Average the weights of the last so many validations at the end, if that is better on the validation set; 0 for none."""
-    validate_every: int = Field(500, ge=1)
+    validate_every: int = Field(default=500, ge=1)
     """Steps between validations."""
     metric: Literal["bleu", "loss"] = "bleu"
     """What decides which weights are best, on the validation set."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better one; none: go on to the end."""
-    validation_beam: int = Field(1, ge=1)
+    validation_beam: int = Field(default=1, ge=1)
     """Beam width of the validations while training; the final ones use the recipe's decoding."""
-    max_validated: int = Field(2000, ge=1)
+    max_validated: int = Field(default=2000, ge=1)
     """Sentences translated at each validation."""
-    save_minutes: float = Field(10.0, gt=0)
+    save_minutes: float = Field(default=10.0, gt=0)
     """Minutes between saves; every validation saves too."""
-    samples: int = Field(2, ge=0)
+    samples: int = Field(default=2, ge=0)
     """Validation sentences whose translations are shown."""
     init: str | None = None
     """A bundle whose weights, vocabulary and text preparation to start from."""

@@ -1,0 +1,221 @@
+"""`sightline evaluate`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.errors import ConfigError, DataError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sightline.data.prepare import Example
+    from sightline.metrics.translation import MetricSettings
+    from sightline.training.run import Expected
+
+
+def evaluate(
+    system: Annotated[
+        Path | None,
+        typer.Argument(help="A trained folder, or a file of translations, one a line; the built-in model without it."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings of --recipe, as in data.path=DIR.")
+    ] = None,
+    src: Annotated[
+        Path | None, typer.Option(help="Source sentences, one a line; without it, the test set of the run or recipe.")
+    ] = None,
+    ref: Annotated[
+        list[Path] | None,
+        typer.Option(help="Reference translations of --src, line by line; may be given several times."),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Use the test set of this recipe.")] = None,
+    split: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    against: Annotated[
+        Path | None, typer.Option(help="Another trained folder or file of translations: is the difference chance?")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Target language, for models with several.")] = None,
+    beam: Annotated[int | None, typer.Option(help="Beam width.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="Length penalty.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the translations to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Score translations: sacreBLEU with its signature, chrF, TER, tokenised BLEU, BLEU by length; compare two systems."""
+    from rich.console import Console
+
+    from sightline.files import write_atomically
+    from sightline.metrics.translation import bleu_by_length, evaluate_translations, paired_bootstrap
+
+    console = Console()
+    examples, metric, expected, lang = _test_set(system, settings or [], src, ref, recipe, split, to)
+    decoding = {k: v for k, v in (("beam", beam), ("length_penalty", length_penalty)) if v is not None}
+    hyps = _translations(system, examples, decoding)
+    other = None if against is None else _translations(against, examples, decoding)
+    if output is not None:
+        write_atomically(output, "".join(f"{hyp}\n" for hyp in hyps))
+    report: dict[str, Any] = {}
+    for language in sorted({e.to for e in examples}):
+        rows = [i for i, e in enumerate(examples) if e.to == language]
+        mine, refs = [hyps[i] for i in rows], [examples[i].refs for i in rows]
+        where: dict[str, Any] = {"lang": language or lang, "settings": metric}
+        scores = evaluate_translations(mine, refs, **where)
+        found: dict[str, Any] = {"scores": asdict(scores)}
+        found["by_length"] = [asdict(b) for b in bleu_by_length(mine, refs, [examples[i].src for i in rows], **where)]
+        found["expected"] = [
+            {"metric": e.metric, "score": e.score, "reached": getattr(scores, e.metric) >= e.score, "source": e.source}
+            for e in expected
+            if e.to == language and split == "test"
+        ]
+        if other is not None:
+            found["against"] = asdict(paired_bootstrap([other[i] for i in rows], mine, refs, **where))
+        report[language] = found
+        if not as_json:
+            _show(console, language, found)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+def _test_set(
+    system: Path | None,
+    settings: list[str],
+    src: Path | None,
+    ref: list[Path] | None,
+    recipe: str | None,
+    split: str,
+    to: str | None,
+) -> "tuple[list[Example], MetricSettings, list[Expected], str]":
+    """The sentences with their references, how they are scored, what score is expected, and the language."""
+    from sightline.metrics.translation import MetricSettings
+
+    if split not in ("test", "valid"):
+        raise ConfigError(f"--split {split}: give test or valid.")
+    trained = system is not None and system.is_dir()
+    if src is not None or ref:
+        if src is None or not ref:
+            raise ConfigError("--src and --ref go together: source sentences and their reference translations.")
+        from sightline.bundle import load_bundle
+        from sightline.runtime.translator import BUILTIN
+
+        config = load_bundle(system if trained and system else BUILTIN).config if trained or system is None else None
+        lang = to or (config.tgt_lang if config else "")
+        return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
+    from sightline.training.run import prepare_run, read_recipe
+
+    if recipe is not None:
+        chosen = read_recipe(recipe, settings)
+        folder = Path("runs") / chosen.name
+    elif trained and system is not None and (system / "recipe.toml").is_file():
+        chosen, folder = read_recipe(system / "recipe.toml", settings), system
+    else:
+        raise ConfigError(
+            "There is no test set: give --src FILE --ref FILE, or --recipe NAME (for the built-in model: "
+            "--recipe tatoeba-en-zh), or the folder of a run."
+        )
+    prepared = prepare_run(chosen, folder)
+    examples = [e for e in prepared.evaluation(split) if to is None or e.to == to]
+    if not examples:
+        raise DataError(f"{chosen.name} has no {split} sentences{f' into {to}' if to else ''}. Give --src and --ref.")
+    return examples, chosen.metric, chosen.expected, prepared.tgt_lang
+
+
+def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":
+    from sightline.data.prepare import Example
+    from sightline.data.sources import open_lines
+
+    sources = [line for _, line in open_lines(src)]
+    columns = [[line for _, line in open_lines(path)] for path in ref]
+    for path, lines in zip(ref, columns, strict=True):
+        if len(lines) != len(sources):
+            raise DataError(
+                f"{src} has {len(sources)} lines and {path} has {len(lines)}. They must correspond line by line."
+            )
+    return [Example(s, list(refs), to) for s, *refs in zip(sources, *columns, strict=True)]
+
+
+def _translations(system: Path | None, examples: "list[Example]", decoding: dict[str, Any]) -> list[str]:
+    if system is not None and system.is_file():
+        from sightline.data.sources import open_lines
+
+        lines = [line for _, line in open_lines(system)]
+        if len(lines) != len(examples):
+            raise DataError(
+                f"{system} has {len(lines)} translations and the test set {len(examples)} sentences. Translate each "
+                "sentence of the test set, one a line, in its order."
+            )
+        return lines
+    from sightline.runtime.translator import load
+    from sightline.tasks.translation import translate
+
+    translator = load(system)
+    bundle = translator.bundle
+    missing = {e.to for e in examples if e.to} - set(translator.languages)
+    if missing:
+        raise UserError(f"{system or 'The built-in model'} does not translate to {', '.join(sorted(missing))}.")
+    found = translate(
+        bundle.model,
+        bundle.tokenizer,
+        [e.src for e in examples],
+        [e.to for e in examples],
+        translator.settings(**decoding),
+        bundle.config.model.max_len,
+    )
+    return [best[0].text for best in found]
+
+
+def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    s = found["scores"]
+    title = f"{s['n_sentences']} sentences" + (f" into {language}" if language else "")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("measure")
+    table.add_column("score", justify="right")
+    table.add_column("signature", overflow="fold", style="dim")
+    table.add_row("BLEU", f"{s['bleu']:.2f}", f"{s['bleu_signature']} (BP {s['brevity_penalty']:.3f})")
+    table.add_row("chrF", f"{s['chrf']:.2f}", s["chrf_signature"])
+    table.add_row("TER", f"{s['ter']:.2f}", s["ter_signature"])
+    table.add_row("tokenised BLEU", f"{s['tokenised_bleu']:.2f}", s["tokenised_signature"])
+    console.print(table)
+    buckets = [
+        f"{b['low']}-{b['high']}: {b['bleu']:.1f} ({b['n']})"
+        if b["high"] is not None
+        else f"{b['low']}+: {b['bleu']:.1f} ({b['n']})"
+        for b in found["by_length"]
+    ]
+    console.print(f"BLEU by source length (sentences): {', '.join(buckets)}", highlight=False, markup=False)
+    for e in found["expected"]:
+        verdict = "reached" if e["reached"] else "NOT reached"
+        console.print(
+            f"The recipe asks for {e['metric']} >= {e['score']}: {verdict}. {e['source']}",
+            highlight=False,
+            markup=False,
+        )
+    if "against" in found:
+        a = found["against"]
+        console.print(
+            f"Against the other: {a['bleu_b']:.2f} here, {a['bleu_a']:.2f} there, difference {a['difference']:+.2f}, "
+            f"p = {a['p_value']:.3f} (paired bootstrap, {a['n']} samples)",
+            highlight=False,
+            markup=False,
+        )
+    console.print()
+
+
+def print_saved_scores(folder: Path, console: "Console") -> None:
+    """The test scores that training wrote into a folder."""
+    from rich.table import Table
+
+    files = sorted(folder.glob("test*.json"))
+    if not files:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("test set", "BLEU", "chrF", "TER", "signature of BLEU"):
+        table.add_column(name, justify="right" if name in ("BLEU", "chrF", "TER") else "left", overflow="fold")
+    for file in files:
+        s = json.loads(file.read_text(encoding="utf-8"))
+        name = f"{s['n_sentences']} sentences" + file.stem.replace("test", "").replace("-", " into ")
+        table.add_row(name, f"{s['bleu']:.2f}", f"{s['chrf']:.2f}", f"{s['ter']:.2f}", s["bleu_signature"])
+    console.print(table)
