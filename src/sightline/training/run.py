@@ -171,7 +171,8 @@ class Run:
         load_weights(self.model, _without("model.", tensors))
         restore_optimizer(self.optimizer, tensors)
         if self.ema is not None:
-            self.ema.tensors = _without("ema.", tensors)
+            saved = _without("ema.", tensors)
+            self.ema.tensors = {name: saved[name] for name in self.ema.tensors}  # in the model's order, not the file's
         restore_random_states(tensors)
         return True
 
@@ -224,11 +225,32 @@ def data_folder(recipe: Recipe, folder: Path) -> Path:
 
 
 def prepare_run(recipe: Recipe, folder: Path, progress: Progress | None = None) -> Prepared:
-    """Prepare a recipe's corpus in `folder`/data, or reuse it if nothing has changed."""
+    """Prepare a recipe's corpus in `folder`/data, or reuse it if nothing has changed.
+
+    Raises ConfigError naming the files that the recipe wants and the folder has not.
+    """
+    check_folder(folder)
+    base = data_folder(recipe, folder)
+    _check_files(recipe, base)
     tokenizer: TokenizerSettings | Tokenizer = recipe.tokenizer
     if recipe.train.init is not None:
         tokenizer = load_bundle(recipe.train.init).tokenizer
-    return prepare(recipe.data, tokenizer, folder / "data", data_folder(recipe, folder), progress)
+    return prepare(recipe.data, tokenizer, folder / "data", base, progress)
+
+
+def _check_files(recipe: Recipe, base: Path) -> None:
+    """Files that a recipe names without a folder of their own must all be in `base`, and are asked for together."""
+    data = recipe.data
+    corpora = [*data.train, *(corpus for corpus in (data.valid, data.test) if corpus is not None)]
+    wanted = [path for corpus in corpora for path in corpus.paths(base) if path.is_relative_to(base)]
+    missing = [path for path in wanted if not path.exists()]
+    if missing and len(wanted) > 1:
+        there = f"the folder {base}" if recipe.data.path else "the folder you are in"
+        raise ConfigError(
+            f"{recipe.name} needs {len(wanted)} files, and {there} lacks {len(missing)} of them: "
+            f"{', '.join(str(path.relative_to(base)) for path in missing)}. Give the folder that holds them with "
+            f"data.path=DIR. What they are: {recipe.description or 'see the recipe.'}"
+        )
 
 
 def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = None) -> Run:
@@ -237,8 +259,10 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     Raises ConfigError if the folder holds a run of a different recipe, UserError for anything wrong with data or folder.
     """
     folder = Path(folder)
-    _claim(recipe, folder)
+    check_folder(folder, recipe)
     prepared = prepare_run(recipe, folder, progress)
+    with explain_os_errors(folder, doing="write the run folder"):
+        write_atomically(folder / "recipe.toml", dump_toml(recipe))
     found = newest_state(folder / "state")
     position = found[0] if found is not None else Position()
     notes: list[str] = []
@@ -297,24 +321,24 @@ def _choose_for_machine(settings: TrainSettings, position: Position, device: tor
             notes.append(f"number format {position.precision}: {why}")
 
 
-def _claim(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe into the folder, or check that the one there is the same but for how long it trains."""
+def check_folder(folder: Path, recipe: Recipe | None = None) -> None:
+    """Nothing is written: raises UserError if `folder` is a file, ConfigError if it holds a run of another recipe, that is
+    one which differs in more than how long it trains.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
     file = folder / "recipe.toml"
-    if file.is_file():
-        earlier = parse(Recipe, read_toml(file))
-        free = {"max_steps", "max_minutes", "patience", "save_minutes", "samples", "tensorboard"}
-        changed = _differences(earlier.model_dump(), recipe.model_dump(), "")
-        changed = [key for key in changed if key.removeprefix("train.") not in free and not key.startswith("expected")]
-        if changed:
-            raise ConfigError(
-                f"{folder} holds a run with other settings ({', '.join(changed[:4])} differ), and a run goes on only as it "
-                "began. Choose another folder with --out, or give the earlier settings."
-            )
-    elif folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file. Choose a folder with --out.")
-    with explain_os_errors(folder, doing="write the run folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, dump_toml(recipe))
+    if recipe is None or not file.is_file():
+        return
+    earlier = parse(Recipe, read_toml(file))
+    free = {"max_steps", "max_minutes", "patience", "save_minutes", "samples", "tensorboard"}
+    changed = _differences(earlier.model_dump(), recipe.model_dump(), "")
+    changed = [key for key in changed if key.removeprefix("train.") not in free and not key.startswith("expected")]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({', '.join(changed[:4])} differ), and a run goes on only as it "
+            "began. Choose another folder with --out, or give the earlier settings."
+        )
 
 
 def _differences(a: object, b: object, key: str) -> list[str]:
