@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sightline.data.sources import CorpusSettings
     from sightline.training.run import Recipe
 
 
@@ -37,7 +38,8 @@ def chosen_recipe(
                 "(as in: sightline train --src corpus.en --tgt corpus.de --out runs/mine)."
             )
         chosen = read_recipe(recipe, settings)
-        return chosen, out or Path("runs") / chosen.name, []
+        begun = Path(recipe) if Path(recipe).is_dir() else None  # the folder of a run goes on in that folder
+        return chosen, out or begun or Path("runs") / chosen.name, []
     return _derived(src, tgt, data, src_lang, tgt_lang, settings, out)
 
 
@@ -53,7 +55,7 @@ def _derived(
     from sightline.config import Document, apply_overrides, parse
     from sightline.data.sources import CorpusSettings
     from sightline.training.derive import derive
-    from sightline.training.run import Recipe, read_recipe
+    from sightline.training.run import Recipe
 
     if data is not None and (src is not None or tgt is not None):
         raise ConfigError("Give either --data with one file, or --src and --tgt with two.")
@@ -63,8 +65,6 @@ def _derived(
         )
     name = (data or tgt or Path("run")).name.split(".")[0] or "run"
     folder = out or Path("runs") / name
-    if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived
-        return read_recipe(folder / "recipe.toml", settings), folder, [f"goes on with {folder / 'recipe.toml'}"]
     if data is not None:
         corpus = CorpusSettings(pairs=str(data.absolute()), src_lang=src_lang, tgt_lang=tgt_lang)
     else:
@@ -74,9 +74,25 @@ def _derived(
             src_lang=src_lang or _language(src),
             tgt_lang=tgt_lang or _language(tgt),
         )
+    if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived
+        return _begun(folder, corpus, settings), folder, [f"settings as in {folder / 'recipe.toml'}"]
     recipe, reasons = derive(corpus, Path(), name)
     document = apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings)
     return parse(Recipe, document), folder, reasons
+
+
+def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Recipe":
+    """The recipe of a run that was begun with these files. Raises ConfigError if it was begun with others."""
+    from sightline.training.run import read_recipe
+
+    recipe = read_recipe(folder / "recipe.toml", settings)
+    earlier = recipe.data.train[0]
+    if (earlier.src, earlier.tgt, earlier.pairs) != (corpus.src, corpus.tgt, corpus.pairs):
+        raise ConfigError(
+            f"{folder} holds a run on another corpus ({earlier.names()}). Choose another folder with --out, or go on with "
+            f"that run: sightline train {folder}"
+        )
+    return recipe
 
 
 def _language(path: Path | None) -> str:

@@ -15,31 +15,31 @@ def demo(
     """Translate with the built-in model, train a small one on the bundled corpus, score it and translate with it."""
     from rich.console import Console
 
+    from sightline.cli.display import say
     from sightline.cli.train import train
     from sightline.runtime.translator import load
 
     console = Console()
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    say('1. The built-in model (sightline translate "I love you."):\n')
+    say(console, '1. The built-in model (sightline translate "I love you."):\n')
     translator = load()
     for sentence in SENTENCES:
-        say(f"   {sentence} -> {translator(sentence)}")
+        say(console, f"   {sentence} -> {translator(sentence)}")
     say(
-        f"\n2. A small model of your own, from the {'bundled English-Chinese corpus'}, for about {minutes:g} minutes\n"
-        "   (sightline train tatoeba-en-zh-demo). The longer it trains, the better it gets:\n"
+        console,
+        f"\n2. A small model of your own, from the bundled English-Chinese corpus, for about {minutes:g} minutes\n"
+        "   (sightline train tatoeba-en-zh-demo). The longer it trains, the better it gets:\n",
     )
     train(recipe="tatoeba-en-zh-demo", settings=[f"train.max_minutes={minutes}"], out=out)
-    say("\n3. The model you have just trained:\n")
+    say(console, "\n3. The model you have just trained:\n")
     own = load(out)
     for sentence in SENTENCES[:2]:
-        say(f"   {sentence} -> {own(sentence)}")
+        say(console, f"   {sentence} -> {own(sentence)}")
     say(
+        console,
         "\nWhat next:\n"
         "   sightline train --src corpus.en --tgt corpus.de --out runs/mine   your own corpus, no setting needed\n"
         "   sightline train tatoeba-en-zh                                      the recipe of the built-in model\n"
         "   sightline evaluate runs/demo                                       scores with their signatures\n"
-        "   docs/start.md                                                      a tour of five minutes"
+        "   docs/start.md                                                      a tour of five minutes",
     )

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from sightline.training.run import Recipe, Run
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: no colours by guess, and never cut where a path or a command is to be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def preparation(console: Console) -> Progress:
     """A bar per stage of the preparation."""
     return Progress(
@@ -32,7 +37,7 @@ class Stages:
         """Show that `done` of `total` is done."""
         if description not in self.tasks:
             if not self.progress.console.is_terminal:
-                self.progress.console.print(description, highlight=False, markup=False)
+                say(self.progress.console, description)
             self.tasks[description] = self.progress.add_task(description, total=total)
         self.progress.update(self.tasks[description], completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
@@ -112,6 +117,6 @@ class TrainingDisplay:
             )
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
         if not self.console.is_terminal:
             sys.stdout.flush()

@@ -50,7 +50,12 @@ def evaluate(
     from sightline.metrics.translation import bleu_by_length, evaluate_translations, paired_bootstrap
 
     console = Console()
-    examples, metric, expected, lang = _test_set(system, settings or [], src, ref, recipe, split, to)
+    settings = settings or []
+    if system is not None and "=" in str(system) and not system.exists():
+        system, settings = None, [str(system), *settings]
+    for path in (system, against):
+        _check_system(path)
+    examples, metric, expected, lang = _test_set(system, settings, src, ref, recipe, split, to)
     decoding = {k: v for k, v in (("beam", beam), ("length_penalty", length_penalty)) if v is not None}
     hyps = _translations(system, examples, decoding)
     other = None if against is None else _translations(against, examples, decoding)
@@ -76,6 +81,20 @@ def evaluate(
             _show(console, language, found)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+def _check_system(path: Path | None) -> None:
+    """Raises ConfigError if this is neither a folder nor a file."""
+    if path is None or path.exists():
+        return
+    from sightline.data.lines import similar_name
+    from sightline.training.run import recipe_names
+
+    known = str(path) in recipe_names()
+    hint = f" To use the test set of the recipe: --recipe {path}." if known else similar_name(path)
+    raise ConfigError(
+        f"{path} does not exist: give a trained folder, or a file of translations, one a line, to evaluate.{hint}"
+    )
 
 
 def _test_set(
@@ -104,6 +123,8 @@ def _test_set(
         return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
     from sightline.training.run import prepare_run, read_recipe
 
+    if settings and recipe is None:
+        raise ConfigError(f"{settings[0]} is a setting of a recipe, and none was given: name it with --recipe.")
     if recipe is not None:
         chosen = read_recipe(recipe, settings)
         folder = Path("runs") / chosen.name
@@ -168,6 +189,8 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
 def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from sightline.cli.display import say
+
     s = found["scores"]
     title = f"{s['n_sentences']} sentences" + (f" into {language}" if language else "")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -185,21 +208,16 @@ def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
         else f"{b['low']}+: {b['bleu']:.1f} ({b['n']})"
         for b in found["by_length"]
     ]
-    console.print(f"BLEU by source length (sentences): {', '.join(buckets)}", highlight=False, markup=False)
+    say(console, f"BLEU by source length (sentences): {', '.join(buckets)}")
     for e in found["expected"]:
         verdict = "reached" if e["reached"] else "NOT reached"
-        console.print(
-            f"The recipe asks for {e['metric']} >= {e['score']}: {verdict}. {e['source']}",
-            highlight=False,
-            markup=False,
-        )
+        say(console, f"The recipe asks for {e['metric']} >= {e['score']:g}: {verdict}. ({e['source']})")
     if "against" in found:
         a = found["against"]
-        console.print(
-            f"Against the other: {a['bleu_b']:.2f} here, {a['bleu_a']:.2f} there, difference {a['difference']:+.2f}, "
-            f"p = {a['p_value']:.3f} (paired bootstrap, {a['n']} samples)",
-            highlight=False,
-            markup=False,
+        say(
+            console,
+            f"Against the other: BLEU {a['bleu_b']:.2f} here, {a['bleu_a']:.2f} there, difference "
+            f"{a['difference']:+.2f}, p = {a['p_value']:.3f} (paired bootstrap, {a['n']} samples)",
         )
     console.print()
 

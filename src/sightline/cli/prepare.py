@@ -22,13 +22,15 @@ def prepare(
     from rich.console import Console
 
     from sightline.cli.corpus import chosen_recipe
-    from sightline.cli.display import prepared_with_progress
+    from sightline.cli.display import prepared_with_progress, say
     from sightline.data.report import print_report
+    from sightline.training.run import check_folder
 
     console = Console()
     chosen, folder, reasons = chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
     for reason in reasons:
-        console.print(f"  {reason}", highlight=False, markup=False)
+        say(console, f"  {reason}")
+    check_folder(folder, chosen)
     prepared = prepared_with_progress(chosen, folder, console)
     print_report(prepared.report, console)
-    console.print(f"Prepared in {folder / 'data'}", highlight=False, markup=False)
+    say(console, f"Prepared in {folder / 'data'}. Next: the same command with train in the place of prepare.")

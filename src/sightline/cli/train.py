@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sightline.training.run import Run
 
 
@@ -33,50 +35,48 @@ def train(
     from rich.console import Console
 
     from sightline.cli.corpus import chosen_recipe
-    from sightline.cli.display import TrainingDisplay, prepared_with_progress
+    from sightline.cli.display import TrainingDisplay, prepared_with_progress, say
     from sightline.data.report import print_report
 
     console = Console()
     chosen, folder, reasons = chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
     for reason in reasons:
-        console.print(f"  {reason}", highlight=False, markup=False)
+        say(console, f"  {reason}")
     from sightline.training.loop import fit
-    from sightline.training.run import start_run
+    from sightline.training.run import check_folder, start_run
 
+    check_folder(folder, chosen)
     prepared = prepared_with_progress(chosen, folder, console)
     run = start_run(chosen, folder)
     if run.position.step == 0:
         print_report(prepared.report, console)
     for note in run.notes:
-        console.print(f"  {note}", highlight=False, markup=False)
+        say(console, f"  {note}")
     if run.position.finished:
-        console.print(f"{folder} is trained already. Next: sightline evaluate {folder}", highlight=False, markup=False)
+        say(console, f"{folder} is trained already. Next: sightline evaluate {folder}")
         return
     parameters = sum(p.numel() for p in run.model.parameters())
     where = f", going on from step {run.position.step}" if run.position.step else ""
-    console.print(f"Training {parameters / 1e6:.1f} M parameters in {folder}{where}", highlight=False, markup=False)
+    say(console, f"Training {parameters / 1e6:.1f} M parameters in {folder}{where}")
     with _stopping(run), TrainingDisplay(run, console) as display:
         for step in fit(run):
             display.show(step)
     if not run.position.finished:
-        again = "the same command" if reasons or recipe is None else f"sightline train {recipe} with the same settings"
-        console.print(
-            f"Stopped and saved at step {run.position.step}. To go on: {again}.", highlight=False, markup=False
-        )
+        say(console, f"Stopped and saved at step {run.position.step}. To go on: sightline train {folder}")
         raise typer.Exit(130)
     _summary(run, console)
 
 
-def _summary(run: "Run", console) -> None:
+def _summary(run: "Run", console: "Console") -> None:
+    from sightline.cli.display import say
     from sightline.cli.evaluate import print_saved_scores
 
     console.print()
     print_saved_scores(run.folder, console)
-    console.print(
+    say(
+        console,
         f'Saved in {run.folder}. Next:\n  sightline translate --model {run.folder} "your sentence"\n'
         f"  sightline evaluate {run.folder}",
-        highlight=False,
-        markup=False,
     )
 
 

@@ -1,6 +1,7 @@
 """`sightline translate`."""
 
 import json
+import os
 import queue
 import sys
 import threading
@@ -59,8 +60,10 @@ def translate(
     if output is None:
         _run(translator, batches, to, decoding, as_json, sys.stdout)
         return
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder: give the name of a file.")
     with explain_os_errors(output, doing="write the translations"):
-        partial = output.with_name(f".{output.name}.partial")
+        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
         try:
             with open(partial, "w", encoding="utf-8", newline="\n") as sink:
                 _run(translator, batches, to, decoding, as_json, sink)
