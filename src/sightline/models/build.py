@@ -156,7 +156,7 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
     if config.share_embeddings:
         src_embed.tokens.weight = tgt_embed.tokens.weight
     if config.tie_embeddings:
-        head.weight = tgt_embed.tokens.weight
+        head.weight = cast(nn.Parameter, tgt_embed.tokens.weight)
     _initialise(encoder)
     _initialise(decoder)
     return EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)

@@ -32,7 +32,9 @@ class Translator:
         return self.bundle.tokenizer.tags
 
     @overload
-    def __call__(self, text: str, to: str | None = None, **decoding: Any) -> str: ...
+    def __call__(  # pyright: ignore[reportOverlappingOverload]: a str is a sequence of str too
+        self, text: str, to: str | None = None, **decoding: Any
+    ) -> str: ...
     @overload
     def __call__(self, text: Sequence[str], to: str | None = None, **decoding: Any) -> list[str]: ...
     def __call__(self, text: str | Sequence[str], to: str | None = None, **decoding: Any) -> str | list[str]:

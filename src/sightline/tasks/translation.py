@@ -201,7 +201,7 @@ class TranslationTask:
         for hyp, example in zip(translations, self.examples(split), strict=True):
             hyps, refs = found.setdefault(example.to, ([], []))
             hyps.append(hyp)
-            refs.append(example.refs)
+            refs.append(list(example.refs))
         return dict(sorted(found.items()))
 
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:

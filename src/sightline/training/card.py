@@ -21,8 +21,8 @@ def write_card(recipe: Settings, prepared: Prepared, position: Position, scores:
 |---|---|
 {figures}
 Trained for {position.step} steps ({position.tokens:,} target tokens, {position.epoch} epochs and {position.batch} batches,
-{position.seconds / 60:.0f} minutes) in {position.precision} on {position.threads} threads, torch {torch.__version__}, seed {train["seed"]}.
-Weights kept in {fields["precision"]}.
+{position.seconds / 60:.0f} minutes) in {position.precision} on {position.threads} threads, torch {torch.__version__},
+seed {train["seed"]}. Weights kept in {fields["precision"]}.
 
 ## Data
 

@@ -38,7 +38,8 @@ class Ema:
         """Move towards the present weights; `step` counts from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         own = list(self.tensors.values())
-        torch._foreach_lerp_(own, [p.detach() for p in model.parameters()], 1.0 - decay)
+        new = [p.detach() for p in model.parameters()]
+        torch._foreach_lerp_(own, new, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def average(many: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
