@@ -1,0 +1,103 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sightline.data.batches import BatchPlan, collate, generator_of, pad
+from sightline.data.text import Pairs, PairWriter
+from sightline.errors import DataError
+
+
+def lengths(n: int = 5000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    src = generator.integers(2, 40, n).astype(np.int32)
+    return src, np.maximum(2, src + generator.integers(-3, 4, n)).astype(np.int32)
+
+
+def test_an_epoch_has_every_pair_once_within_the_budget() -> None:
+    src, tgt = lengths()
+    batches = list(BatchPlan(src, tgt, 512, seed=1).epoch(0))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+    assert max(max(src[b].max(), tgt[b].max()) * len(b) for b in batches) <= 512
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    plan = BatchPlan(*lengths(), 512, seed=1)
+    first, again, later = (np.concatenate(list(plan.epoch(e))) for e in (3, 3, 4))
+    assert np.array_equal(first, again) and not np.array_equal(first, later)
+    other = np.concatenate(list(BatchPlan(*lengths(), 512, seed=2).epoch(3)))
+    assert not np.array_equal(first, other)
+
+
+def test_an_epoch_can_be_entered_anywhere() -> None:
+    plan = BatchPlan(*lengths(), 512, seed=1)
+    whole, rest = list(plan.epoch(2)), list(plan.epoch(2, start=17))
+    assert all(np.array_equal(a, b) for a, b in zip(whole[17:], rest, strict=True))
+
+
+def test_batches_of_like_lengths_have_little_padding() -> None:
+    src, tgt = lengths(29_000)
+    batches = list(BatchPlan(src, tgt, 4096, seed=1).epoch(0))
+    used = sum(len(b) * (src[b].max() + tgt[b].max()) for b in batches)
+    assert 1 - (src.sum() + tgt.sum()) / used < 0.08
+
+
+def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    plan = BatchPlan(np.array([5, 900], dtype=np.int32), np.array([5, 3], dtype=np.int32), 100, seed=1)
+    assert sorted(len(b) for b in plan.epoch(0)) == [1, 1]
+
+
+def test_weights_say_how_often_an_epoch_sees_a_corpus() -> None:
+    corpus = np.repeat([0, 1, 2], 1000).astype(np.uint8)
+    src = np.full(3000, 5, dtype=np.int32)
+    plan = BatchPlan(src, src, 500, seed=1, corpus=corpus, weights=(1.0, 2.0, 0.25))
+    seen = Counter(np.concatenate(list(plan.epoch(0))).tolist())
+    by_corpus = [sum(seen[i] for i in range(c * 1000, (c + 1) * 1000)) for c in range(3)]
+    assert by_corpus[:2] == [1000, 2000] and 180 < by_corpus[2] < 320
+
+
+def test_targets_are_shifted_by_one_and_padded_at_the_end() -> None:
+    batch = collate([([7, 2], [8, 9, 2]), ([5, 6, 2], [4, 2])], np.array([3, 1]), pad_id=0, bos_id=1)
+    assert batch.src.tolist() == [[7, 2, 0], [5, 6, 2]]
+    assert batch.tgt_in.tolist() == [[1, 8, 9], [1, 4, 0]]
+    assert batch.tgt_out.tolist() == [[8, 9, 2], [4, 2, 0]]
+    assert (batch.n_src, batch.n_tgt) == (5, 5)
+    assert pad([[1], [2, 3]], 0).dtype == torch.int64
+
+
+def test_random_choices_about_a_pair_depend_on_seed_epoch_and_pair_alone() -> None:
+    draws = {generator_of(*at).random() for at in ((1, 0, 0), (1, 0, 1), (1, 1, 0), (2, 0, 0))}
+    assert len(draws) == 4
+    assert generator_of(1, 2, 3).random() == generator_of(1, 2, 3).random()
+
+
+@pytest.mark.parametrize("keep_text", [True, False])
+@pytest.mark.parametrize("vocab_size", [100, 100_000])
+def test_pairs_come_back_as_they_were_written(keep_text: bool, vocab_size: int, tmp_path: Path) -> None:
+    writer = PairWriter(tmp_path, "train", keep_text, vocab_size)
+    rows = [([4, vocab_size - 1, 2], [2]), ([2], [5, 6, 7, 2]), ([9, 2], [8, 2])]
+    texts = [("a b", "你好"), ("", "c\td"), ('"', "\\")]
+    writer.add(*zip(*rows[:2], strict=True), *zip(*texts[:2], strict=True), to="zh")
+    writer.add([], [])
+    writer.add(*zip(*rows[2:], strict=True), *zip(*texts[2:], strict=True), corpus=1)
+    writer.close()
+    pairs = Pairs.open(tmp_path, "train")
+    assert [tuple(side.tolist() for side in pairs.pair(i)) for i in range(len(pairs))] == rows
+    assert pairs.src_lengths.tolist() == [3, 1, 2] and pairs.tgt_lengths.tolist() == [1, 4, 2]
+    assert pairs.corpus.tolist() == [0, 0, 1]
+    if keep_text:
+        assert [pairs.text(i) for i in range(3)] == [(*texts[0], "zh"), (*texts[1], "zh"), (*texts[2], "")]
+    else:
+        with pytest.raises(DataError, match="without its text"):
+            pairs.text(0)
+
+
+def test_a_damaged_corpus_says_so(tmp_path: Path) -> None:
+    writer = PairWriter(tmp_path, "train", False, 100)
+    writer.add([[4, 2]], [[5, 2]])
+    writer.close()
+    (tmp_path / "train.tgt.ends").unlink()
+    with pytest.raises(DataError, match="missing or damaged"):
+        Pairs.open(tmp_path, "train")

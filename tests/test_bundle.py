@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
+from sightline.errors import BundleError
+from sightline.models.build import ModelConfig, build_model
+
+MODEL = ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    lines = ["ein hund", "a dog", "the cat sat", "die katze"]
+    tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=60, min_frequency=1), lines, lines)
+    model = build_model(MODEL, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
+    return Bundle(BundleConfig(name="small", model=MODEL), model, tokenizer, "# small\n")
+
+
+def test_a_bundle_comes_back_as_it_was_saved(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "b", bundle)
+    loaded = load_bundle(tmp_path / "b")
+    assert loaded.config == bundle.config and loaded.card == bundle.card
+    assert loaded.tokenizer.to_json() == bundle.tokenizer.to_json()
+    src = torch.tensor(loaded.tokenizer.encode_src(["the dog"]))
+    tgt = torch.tensor([[1, 5, 6]])
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(src, tgt), bundle.model(src, tgt))
+
+
+def test_bf16_weights_take_half_the_room_and_load_as_float32(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "whole", bundle)
+    save_bundle(tmp_path / "half", bundle, "bf16")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    for name, p in load_bundle(tmp_path / "half").model.named_parameters():
+        assert p.dtype == torch.float32
+        torch.testing.assert_close(p, bundle.model.get_parameter(name), rtol=0.01, atol=1e-6)
+
+
+def test_loading_draws_nothing_from_the_random_generator(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path, bundle)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    load_bundle(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("model.safetensors", b"", "damaged"),
+        ("model.safetensors", None, "model.safetensors"),
+        ("tokenizer.json", b"{}", "tokenizer.json"),
+        ("config.toml", b"[model]\nd_modl = 3\n", "Did you mean"),
+        ("config.toml", b"format = 99\n", "format 99"),
+        ("config.toml", b"[model]\nd_model = 32\nn_heads = 2\nd_ff = 32\nn_encoder_layers = 1\nn_decoder_layers = 1\n", "not fit"),
+        ("config.toml", b"[model]\nd_model = 16\nn_heads = 2\nd_ff = 32\n", "not fit"),
+    ],
+)
+def test_a_damaged_bundle_names_the_file(
+    bundle: Bundle, tmp_path: Path, file: str, content: bytes | None, said: str
+) -> None:
+    save_bundle(tmp_path, bundle)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(Exception, match=said) as error:
+        load_bundle(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="sightline train"):
+        load_bundle(tmp_path / "nothing")

@@ -1,0 +1,133 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from sightline.bundle import load_bundle
+from sightline.training.diagnose import NonFiniteError
+from sightline.training.loop import fit
+from sightline.training.optim import Ema, average
+from sightline.training.schedule import SCHEDULES, paper_peak
+from sightline.training.start import load_run
+
+
+def test_a_loop_of_ones_own_sees_every_step(settings: list[str], tmp_path: Path) -> None:
+    seen = []
+    for step in fit(load_run("copy", *settings, out=tmp_path)):
+        seen.append(step.index)
+        assert math.isfinite(step.loss) and step.tokens > 0 and step.lr > 0 and step.grad_norm > 0
+        assert bool(step.validation) == (step.index % 8 == 0)
+    assert seen == list(range(1, 21))
+
+
+def test_the_end_of_a_run_is_a_bundle_with_scores_and_a_log(settings: list[str], tmp_path: Path) -> None:
+    for _ in fit(load_run("copy", *settings, out=tmp_path)):
+        pass
+    bundle = load_bundle(tmp_path)
+    assert "BLEU" in bundle.card and "SHA-256" in bundle.card and "sightline train copy" in bundle.card
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [e["step"] for e in events if e["event"] == "train"] == list(range(1, 21))
+    finished = events[-1]
+    assert finished["event"] == "finished" and len(finished["candidates"]) == 2
+    assert json.loads((tmp_path / "test.json").read_text(encoding="utf-8"))["n_sentences"] == 20
+
+
+def test_accumulated_batches_give_the_gradient_of_their_joint_mean(settings: list[str], tmp_path: Path) -> None:
+    """Two batches of unequal size, summed up, against one loss over both."""
+    run = load_run("copy", *settings, "model.residual_dropout=0.0", "model.attention_dropout=0.0", out=tmp_path)
+    batches = list(run.task.batches("train", 0))[:2]
+    count = sum(b.n_tgt for b in batches)
+    for batch in batches:
+        (run.task.loss(run.model, batch).total / count).backward()
+    summed = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
+    run.model.zero_grad()
+    losses = [run.task.loss(run.model, batch) for batch in batches]
+    (sum(loss.total for loss in losses) / sum(loss.count for loss in losses)).backward()
+    for name, p in run.model.named_parameters():
+        torch.testing.assert_close(summed[name], p.grad)
+
+
+def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_good_state(
+    settings: list[str], tmp_path: Path
+) -> None:
+    run = load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path)
+    with pytest.raises(NonFiniteError) as error:  # noqa: PT012
+        for step in fit(run):
+            if step.index == 3:
+                with torch.no_grad():
+                    run.model.get_parameter("decoder.1.ffn.up_proj.bias")[0] = math.nan
+    message = str(error.value)
+    assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "pairs" in message
+    assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).position.step == 3
+
+
+def test_an_overflow_inside_the_model_is_found_where_it_begins(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    with torch.no_grad():
+        run.model.get_parameter("encoder.1.ffn.down_proj.weight").fill_(3e38)
+    with pytest.raises(NonFiniteError, match=r"that of encoder\.1\.ffn\.down_proj"):
+        next(fit(run))
+
+
+def test_a_model_that_ignores_its_source_is_noticed(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, "train.validate_every=2", "train.lr=1e-12", out=tmp_path)
+    with torch.no_grad():
+        for name, p in [*run.model.named_parameters(), *(run.ema.tensors if run.ema else {}).items()]:
+            if "cross_attn.o_proj" in name:
+                p.zero_()
+    step = [step for _, step in zip(range(2), fit(run), strict=False)][1]
+    assert step.validation["ignores_source"] == 1.0
+
+
+def test_early_stopping_ends_the_run(settings: list[str], tmp_path: Path) -> None:
+    quick = ["train.validate_every=1", "train.patience=2", "train.lr=1e-12", "train.ema=0.0"]
+    run = load_run("copy", *settings, *quick, out=tmp_path)
+    assert len(list(fit(run))) == 3 and run.position.finished and run.position.best_step == 1
+
+
+def test_a_run_can_start_from_a_bundle_with_its_vocabulary(settings: list[str], tmp_path: Path) -> None:
+    for _ in fit(load_run("copy", *settings, out=tmp_path / "first")):
+        pass
+    more = [*settings, f"train.init={tmp_path / 'first'}", "model.d_model=64"]
+    run = load_run("copy", *more, out=tmp_path / "second")
+    first = load_bundle(tmp_path / "first")
+    assert run.recipe.model.d_model == 32
+    assert run.task.tokenizer.to_json() == first.tokenizer.to_json()
+    for name, p in first.model.named_parameters():
+        assert torch.equal(run.model.get_parameter(name), p)
+    assert len(list(fit(run))) == 20
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedule_rises_to_its_peak_at_the_end_of_the_warmup_and_never_above(name: str) -> None:
+    schedule = SCHEDULES[name](100, 1000)
+    factors = [schedule(step) for step in range(1, 1001)]
+    assert factors[0] == pytest.approx(0.01) and factors[99] == pytest.approx(1.0) and max(factors) <= 1.0
+    assert all(0 < factor for factor in factors)
+
+
+def test_inverse_sqrt_with_the_papers_peak_is_equation_3() -> None:
+    schedule = SCHEDULES["inverse_sqrt"](4000, 100_000)
+    for step in (1, 100, 4000, 4001, 90_000):
+        published = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)
+        assert paper_peak(512, 4000) * schedule(step) == pytest.approx(published)
+
+
+def test_the_average_of_weights_is_their_mean() -> None:
+    many = [{"a": torch.full((2,), float(i))} for i in range(4)]
+    assert torch.equal(average(iter(many))["a"], torch.full((2,), 1.5))
+
+
+def test_the_moving_average_follows_its_definition() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    ema = Ema(model, 0.5)
+    expected = model.weight.item()
+    for step in range(1, 30):
+        with torch.no_grad():
+            model.weight.add_(1.0)
+        ema.update(model, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.item()
+    assert ema.tensors["weight"].item() == pytest.approx(expected, rel=1e-5)
