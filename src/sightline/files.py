@@ -55,8 +55,9 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     """Give an empty folder to fill; when the ``with`` block ends well it becomes ``target``, else it is removed.
 
     The folder is ``.<name>.<pid>.partial`` beside ``target``. All its files are forced to the disk before it is
-    renamed. An older ``target`` is moved aside first and removed afterwards; a process killed between those two
-    renames leaves only the copy moved aside, which the next `restore_folder` or `atomic_folder` puts back.
+    renamed. Missing parents are made, and removed again on failure. An older ``target`` is moved aside first and
+    removed afterwards; a process killed between those two renames leaves only the copy moved aside, which the next
+    `restore_folder` or `atomic_folder` puts back.
 
     Raises:
         UserError: ``target`` is a file, the disk is full, the folder is not writable, and the like.
@@ -65,6 +66,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
         final = Path(target).resolve()
         if final.exists() and not final.is_dir():
             raise UserError(f"{target} is a file, and a folder of that name is to be written. Choose another name.")
+        made = [parent for parent in final.parents if not parent.exists()]
         final.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(final)
         _remove_abandoned(final)
@@ -84,6 +86,9 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
                 raise
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):  # others may have put something there by now
+                    parent.rmdir()
             raise
         _sync_folder(final.parent)
         shutil.rmtree(old, ignore_errors=True)

@@ -259,11 +259,12 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     Raises ConfigError if the folder holds a run of a different recipe, UserError for anything wrong with data or folder.
     """
     folder = Path(folder)
-    check_folder(folder, recipe)
+    earlier = check_folder(folder, recipe)
+    check_model(recipe)
     prepared = prepare_run(recipe, folder, progress)
+    found = newest_state(folder / "state")
     with explain_os_errors(folder, doing="write the run folder"):
         write_atomically(folder / "recipe.toml", dump_toml(recipe))
-    found = newest_state(folder / "state")
     position = found[0] if found is not None else Position()
     notes: list[str] = []
     device = best_device()
@@ -306,6 +307,8 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     )
     if found is not None:
         run.restore()
+    if earlier is not None and any(getattr(earlier.train, end) != getattr(recipe.train, end) for end in ENDS):
+        run.position.finished = False  # it is to train for longer than was said before
     run.last_saved = time.monotonic()
     return run
 
@@ -321,17 +324,23 @@ def _choose_for_machine(settings: TrainSettings, position: Position, device: tor
             notes.append(f"number format {position.precision}: {why}")
 
 
-def check_folder(folder: Path, recipe: Recipe | None = None) -> None:
-    """Nothing is written: raises UserError if `folder` is a file, ConfigError if it holds a run of another recipe, that is
-    one which differs in more than how long it trains.
+ENDS = ("max_steps", "max_minutes", "patience")
+"""The settings that say when training is over; a run may go on with others."""
+
+
+def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
+    """The recipe of the run in `folder`, if there is one. Nothing is written.
+
+    Raises UserError if `folder` is a file, ConfigError if the run there differs from `recipe` in more than how long it
+    trains and what it shows.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
     file = folder / "recipe.toml"
     if recipe is None or not file.is_file():
-        return
+        return None
     earlier = parse(Recipe, read_toml(file))
-    free = {"max_steps", "max_minutes", "patience", "save_minutes", "samples", "tensorboard"}
+    free = {*ENDS, "save_minutes", "samples", "tensorboard"}
     changed = _differences(earlier.model_dump(), recipe.model_dump(), "")
     changed = [key for key in changed if key.removeprefix("train.") not in free and not key.startswith("expected")]
     if changed:
@@ -339,6 +348,15 @@ def check_folder(folder: Path, recipe: Recipe | None = None) -> None:
             f"{folder} holds a run with other settings ({', '.join(changed[:4])} differ), and a run goes on only as it "
             "began. Choose another folder with --out, or give the earlier settings."
         )
+    return earlier
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raises ConfigError if there can be no such model, which is better said before a corpus is prepared."""
+    model = recipe.model
+    layers = {name: min(1, getattr(model, name)) for name in ("n_encoder_layers", "n_decoder_layers")}
+    with torch.random.fork_rng(devices=[]):
+        build_model(model.model_copy(update=layers), 8, 8 if recipe.tokenizer.joint else 9)
 
 
 def _differences(a: object, b: object, key: str) -> list[str]:
