@@ -1,12 +1,18 @@
 """The `sightline` command. Each command's file is imported only when it runs, so that help appears at once."""
 
+import errno
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sightline.cli import demo, doctor, evaluate, prepare, train, translate
 from sightline.errors import UserError
+from sightline.files import readable_os_error
+
+_NO_FAULT_OF_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+"""What a full, broken or closed disk answers, wherever in the program it happens."""
 
 app = typer.Typer(
     name="sightline",
@@ -45,13 +51,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Errors of the user's making are one paragraph on stderr, with exit status 2."""
     _speak_utf8()
     try:
-        status: Any = app(arguments, standalone_mode=True)
+        status: Any = app(arguments, prog_name="sightline", standalone_mode=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _NO_FAULT_OF_OURS:
+            raise
+        print(f"error: {readable_os_error(error, Path.cwd(), 'go on with')}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(status)
 
 

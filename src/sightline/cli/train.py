@@ -43,9 +43,10 @@ def train(
     for reason in reasons:
         say(console, f"  {reason}")
     from sightline.training.loop import fit
-    from sightline.training.run import check_folder, start_run
+    from sightline.training.run import check_folder, check_model, start_run
 
     check_folder(folder, chosen)
+    check_model(chosen)
     prepared = prepared_with_progress(chosen, folder, console)
     run = start_run(chosen, folder)
     if run.position.step == 0:
