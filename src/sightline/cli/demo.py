@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+RECIPE = "tatoeba-en-zh-demo"
 SENTENCES = ("I love you.", "Where is the station?", "我喜欢喝茶。")
 
 
@@ -28,9 +29,9 @@ def demo(
     say(
         console,
         f"\n2. A small model of your own, from the bundled English-Chinese corpus, for about {minutes:g} minutes\n"
-        "   (sightline train tatoeba-en-zh-demo). The longer it trains, the better it gets:\n",
+        "   (sightline train {RECIPE}). The longer it trains, the better it gets:\n",
     )
-    train(recipe="tatoeba-en-zh-demo", settings=[f"train.max_minutes={minutes}"], out=out)
+    train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}", f"train.max_steps={_steps(minutes)}"], out=out)
     say(console, "\n3. The model you have just trained:\n")
     own = load(out)
     for sentence in SENTENCES[:2]:
@@ -43,3 +44,13 @@ def demo(
         "   sightline evaluate runs/demo                                       scores with their signatures\n"
         "   docs/start.md                                                      a tour of five minutes",
     )
+
+
+def _steps(minutes: float) -> int:
+    """As many steps as this machine will take in that time, so that the learning rate comes to its end."""
+    from sightline.training.derive import expected_rate
+    from sightline.training.run import read_recipe
+
+    recipe = read_recipe(RECIPE)
+    rate = expected_rate(recipe.model, recipe.tokenizer.vocab_size)
+    return max(100, int(rate * 60 * minutes / recipe.train.batch_tokens))

@@ -98,7 +98,7 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
     batch_tokens = 2 ** round(math.log2(max(1024, min(8192, tokens / 100))))
     if best_device().type == "cuda":
         batch_tokens *= 4
-    rate = _tokens_per_second(model, vocab_size)
+    rate = expected_rate(model, vocab_size)
     wanted = size.epochs * tokens / batch_tokens
     affordable = MINUTES * 60 * rate / batch_tokens
     steps = max(200, int(min(wanted, affordable)))
@@ -143,7 +143,7 @@ def _counted(pairs: int) -> str:
     return f"{pairs:,}" if pairs < COUNTED else f"at least {pairs:,}"
 
 
-def _tokens_per_second(model: ModelConfig, vocab_size: int) -> float:
+def expected_rate(model: ModelConfig, vocab_size: int) -> float:
     """Target tokens a second: measured matmul rate over the FLOPs of a token (6 for each weight it meets)."""
     device = best_device()
     torch.set_num_threads(usable_cores())
