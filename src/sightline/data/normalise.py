@@ -26,8 +26,13 @@ def normalise(text: str, form: Form, lowercase: bool = False) -> str:
     return " ".join(text.split())
 
 
+def starts_unspaced(text: str) -> bool:
+    """Whether a text begins in a script that puts no blanks between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese."""
+    return _STARTS_UNSPACED.match(text) is not None
+
+
 def mark_blanks(text: str, always: bool) -> str:
     """Blanks as marks: "A dog" -> "▁A▁dog"; none before a text that begins in an unspaced script, unless `always`."""
-    if text and (always or not _STARTS_UNSPACED.match(text)):
+    if text and (always or not starts_unspaced(text)):
         text = " " + text
     return text.replace(" ", BLANK)

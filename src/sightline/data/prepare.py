@@ -95,7 +95,7 @@ def prepare(
     fingerprint = _fingerprint(data, tokenizer, base)
     if _written_with(folder) == fingerprint:
         return Prepared.open(folder)
-    files = [path for corpus in _corpora(data) for path in corpus.paths(base) if path.is_file()]
+    files = [path for corpus in data.corpora() for path in corpus.paths(base) if path.is_file()]
     check_free_space(folder.parent, 50_000_000 + sum(_unpacked_size(path) for path in files) * 3)
     with atomic_folder(folder) as partial:
         preparation = _Preparation(data, base, partial, progress)
@@ -211,7 +211,7 @@ class _Preparation:
     def _nothing_left(self) -> str:
         counts = np.bincount(self.survey.fate, minlength=8)
         why = ", ".join(f"{counts[fate]:,}: {text}" for fate, text in DROPPED.items() if counts[fate])
-        return f"no pairs are left to train on: of {len(self.survey.fate):,} in {_names(self.data)} were dropped {why}."
+        return f"no pairs are left to train on: of {len(self.survey.fate):,} in {self.data.names()} were dropped {why}."
 
     def _rows(self, doing: str) -> Iterator[tuple[int, CorpusSettings, Row, int]]:
         """Number of the corpus, corpus, pair and fate of every pair, in the order of the survey."""
@@ -225,7 +225,7 @@ class _Preparation:
                 if self.progress and at % 10_000 == 0:
                     self.progress(doing, at, total)
         if at != total:
-            raise DataError(f"{_names(self.data)} changed while they were read: run again when they are complete.")
+            raise DataError(f"{self.data.names()} changed while they were read: run again when they are complete.")
         if self.progress:
             self.progress(doing, total, total)
 
@@ -278,8 +278,9 @@ class _Preparation:
         self.dropped = {reason: Dropped(counts[reason], tuple(examples[reason])) for reason in counts}
         if not kept:
             raise DataError(
-                f"no pairs are left to train on: all in {_names(self.data)} are longer than "
-                f"max_len = {self.data.max_len} tokens, or their lengths differ by more than max_ratio = {self.data.max_ratio}."
+                f"no pairs are left to train on: all in {self.data.names()} are longer than "
+                f"max_len = {self.data.max_len} tokens, or their lengths differ by more than "
+                f"max_ratio = {self.data.max_ratio}."
             )
         return kept
 
@@ -375,21 +376,13 @@ def _settings(tokenizer: TokenizerSettings | Tokenizer) -> TokenizerSettings:
     return tokenizer.settings if isinstance(tokenizer, Tokenizer) else tokenizer
 
 
-def _corpora(data: DataSettings) -> list[CorpusSettings]:
-    return [*data.train, *(corpus for corpus in (data.valid, data.test) if corpus is not None)]
-
-
-def _names(data: DataSettings) -> str:
-    return ", ".join(corpus.names() for corpus in data.train)
-
-
 def _unpacked_size(path: Path) -> int:
     return path.stat().st_size * (4 if path.suffix in (".gz", ".xz", ".bz2", ".zst") else 1)
 
 
 def _fingerprint(data: DataSettings, tokenizer: TokenizerSettings | Tokenizer, base: Path) -> str:
     """A hash of all that the result depends on: settings, and name, size and time of every file."""
-    files = [path for corpus in _corpora(data) for path in corpus.paths(base)]
+    files = [path for corpus in data.corpora() for path in corpus.paths(base)]
     seen = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
     text = tokenizer.to_json() if isinstance(tokenizer, Tokenizer) else tokenizer.model_dump_json()
     settings = data.model_dump(mode="json", exclude={"path"})

@@ -70,6 +70,14 @@ class DataSettings(Settings):
                 )
         return self
 
+    def corpora(self) -> list[CorpusSettings]:
+        """All that is read."""
+        return [*self.train, *(corpus for corpus in (self.valid, self.test) if corpus is not None)]
+
+    def names(self) -> str:
+        """The training files, to be read by people."""
+        return ", ".join(corpus.names() for corpus in self.train)
+
     def tags(self) -> tuple[str, ...]:
         """The languages that a tag can ask for, in order of appearance."""
         if not (self.both_directions or self.tag_target):

@@ -20,7 +20,7 @@ from pydantic import model_validator
 from sightline.config import Settings
 from sightline.data.lines import sample_lines
 from sightline.data.merges import Merges
-from sightline.data.normalise import BLANK, Form, mark_blanks, normalise
+from sightline.data.normalise import BLANK, Form, mark_blanks, normalise, starts_unspaced
 from sightline.errors import BundleError, ConfigError, DataError, nearest
 from sightline.files import write_atomically
 
@@ -47,6 +47,9 @@ _CUTS = {
     "char": ".",
 }
 _SAMPLE_CHARACTERS = 60_000_000
+_UNSPACED_COST = {"bpe": 20, "unigram": 80}
+"""Characters of spaced text that take as much memory or time to learn from as one of a script without blanks, whose runs
+are long and hardly repeat."""
 
 
 class TokenizerSettings(Settings):
@@ -307,9 +310,6 @@ def _special_names(tags: Sequence[str]) -> list[str]:
 
 
 def _train(settings: TokenizerSettings, texts: list[str], specials: list[str]) -> _Pieces:
-    size = sum(map(len, texts))
-    if size > _SAMPLE_CHARACTERS:  # unspaced scripts have few repeated words, so memory goes with the characters
-        texts = texts[:: -(-size // _SAMPLE_CHARACTERS)]
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
@@ -321,8 +321,8 @@ def _train(settings: TokenizerSettings, texts: list[str], specials: list[str]) -
             f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: "
             "use 100 or more."
         )
-    unspaced = {"word": "word", "char": "char"}.get(settings.kind, "subword")
-    cut = "tokens" if settings.pretokenized and settings.kind != "char" else unspaced
+    cut = {"word": "word", "char": "char"}.get(settings.kind, "subword")
+    cut = "tokens" if settings.pretokenized and settings.kind != "char" else cut
     splitter = library.pre_tokenizers.Split(library.Regex(_CUTS[cut]), "isolated")
     if settings.kind == "char":
         table = _most_frequent(counts, settings.min_frequency, most)
@@ -331,7 +331,9 @@ def _train(settings: TokenizerSettings, texts: list[str], specials: list[str]) -
         table = _most_frequent(words, settings.min_frequency, most)
     else:
         alphabet = _most_frequent(counts, settings.min_frequency, most * 3 // 4)
-        return _train_subwords(settings, texts, set(counts) - set(alphabet), specials, splitter)
+        unspaced = 0 if settings.pretokenized else sum(n for name, n in counts.items() if starts_unspaced(name))
+        step = -(-(counts.total() + _UNSPACED_COST[settings.kind] * unspaced) // _SAMPLE_CHARACTERS)
+        return _train_subwords(settings, texts[::step], set(counts) - set(alphabet), specials, splitter)
     model = library.models.WordLevel({name: i for i, name in enumerate([*specials, *table])}, unk_token=specials[3])
     return _wrap(library.Tokenizer(model), settings, splitter, len(specials))
 
