@@ -171,7 +171,7 @@ def test_contradicting_arguments_are_refused(refused, tsv):
     refused("train", "copy", "--data", tsv, names=["recipe (copy)", "one of the two"])
     refused("train", "--src", tsv, names=["--tgt is missing"])
     refused("train", "--data", tsv, "--src", tsv, names=["--data", "--src"])
-    refused("train", names=["sightline train tatoeba-en-zh", "--src corpus.en"])
+    refused("train", names=["sightline train tatoeba-en-zh", "--src corpus.en", "Recipes: copy"])
     refused("translate", "Hello", "--file", tsv, names=["--file"])
     refused("evaluate", "--src", tsv, names=["--src and --ref go together"])
     refused("evaluate", "--split", "nonsense", names=["--split nonsense", "test or valid"])

@@ -22,7 +22,7 @@ def test_a_run_is_scored_on_its_own_test_set(sightline, run):
     assert result.status == 0, result.err
     for word in ("10 sentences", "BLEU", "chrF", "TER", "tokenised BLEU", "nrefs:1|", "BLEU by source length"):
         assert word in result.out
-    assert "The recipe asks for bleu >= 95: NOT reached" in result.out
+    assert "The recipe asks for BLEU >= 95: NOT reached" in result.out
 
 
 def test_the_scores_are_those_that_training_wrote(sightline, run):
@@ -42,7 +42,7 @@ def test_a_file_of_translations_is_scored(sightline, own):
 
 def test_two_systems_are_compared(sightline, own):
     result = sightline("evaluate", "good", *own, "--against", "bad")
-    assert result.status == 0 and "Against the other: BLEU 100.00 here" in result.out and "p = 0.0" in result.out
+    assert result.status == 0 and "(100.00 here" in result.out and "p = 0.0" in result.out
     found = json.loads(sightline("evaluate", "bad", *own, "--against", "good", "--json").out)[""]["against"]
     assert found["difference"] < 0 and found["p_value"] < 0.05
 

@@ -24,7 +24,7 @@ def chosen_recipe(
 
     Raises ConfigError if neither or both of a recipe and files were given.
     """
-    from sightline.training.run import read_recipe
+    from sightline.training.run import read_recipe, recipe_names
 
     if recipe is not None and "=" in recipe and not Path(recipe).exists():
         settings, recipe = [recipe, *settings], None
@@ -35,7 +35,8 @@ def chosen_recipe(
         if recipe is None:
             raise ConfigError(
                 "Give a recipe (as in: sightline train tatoeba-en-zh) or your own corpus "
-                "(as in: sightline train --src corpus.en --tgt corpus.de --out runs/mine)."
+                "(as in: sightline train --src corpus.en --tgt corpus.de --out runs/mine). "
+                f"Recipes: {', '.join(recipe_names())}."
             )
         chosen = read_recipe(recipe, settings)
         begun = Path(recipe) if Path(recipe).is_dir() else None  # the folder of a run goes on in that folder

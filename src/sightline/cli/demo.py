@@ -10,8 +10,8 @@ SENTENCES = ("I love you.", "Where is the station?", "我喜欢喝茶。")
 
 
 def demo(
-    minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 2.0,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    minutes: Annotated[float, typer.Option(metavar="N", help="Minutes of training.")] = 2.0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")] = Path("runs/demo"),
 ) -> None:
     """Translate with the built-in model, train a small one on the bundled corpus, score it and translate with it."""
     from rich.console import Console

@@ -10,7 +10,7 @@ import typer
 
 
 def doctor(
-    folder: Annotated[Path, typer.Option(help="Folder whose disk is looked at.")] = Path(),
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Folder whose disk is looked at.")] = Path(),
 ) -> None:
     """Show versions, processor features, the number format that is fastest here, free memory and disk."""
     from rich.console import Console
@@ -39,7 +39,7 @@ def _rows(folder: Path) -> list[tuple[str, str]]:
         *((name, _version(name)) for name in ("torch", "tokenizers", "safetensors", "sacrebleu", "numpy", "pydantic")),
         ("tensorboard", _version("tensorboard")),
         ("processor", f"{_processor()}, {usable_cores()} cores"),
-        ("instructions", torch.backends.cpu.get_cpu_capability() + "".join(f" {f}" for f in _features())),
+        ("instructions", " ".join(_features()) or torch.backends.cpu.get_cpu_capability()),
         ("device", torch.cuda.get_device_name(0) if device.type == "cuda" else "CPU"),
         ("number format", f"{chosen} ({why})"),
         ("memory free", _memory()),

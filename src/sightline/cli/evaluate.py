@@ -16,31 +16,48 @@ if TYPE_CHECKING:
     from sightline.metrics.translation import MetricSettings
     from sightline.training.run import Expected
 
+_NAMES = {"bleu": "BLEU", "tokenised_bleu": "tokenised BLEU", "chrf": "chrF"}
+
 
 def evaluate(
     system: Annotated[
         Path | None,
-        typer.Argument(help="A trained folder, or a file of translations, one a line; the built-in model without it."),
+        typer.Argument(
+            metavar="SYSTEM",
+            help="A trained folder, or a file of translations, one a line; the built-in model without it.",
+        ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings of --recipe, as in data.path=DIR.")
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings of --recipe, as in data.path=DIR.")
     ] = None,
     src: Annotated[
-        Path | None, typer.Option(help="Source sentences, one a line; without it, the test set of the run or recipe.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Source sentences, one a line; without it, the test set of the run or recipe."
+        ),
     ] = None,
     ref: Annotated[
         list[Path] | None,
-        typer.Option(help="Reference translations of --src, line by line; may be given several times."),
+        typer.Option(metavar="FILE", help="Reference translations of --src, line by line; may be given several times."),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Use the test set of this recipe.")] = None,
-    split: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    recipe: Annotated[str | None, typer.Option(metavar="RECIPE", help="Use the test set of this recipe.")] = None,
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="test or valid.")] = "test",
     against: Annotated[
-        Path | None, typer.Option(help="Another trained folder or file of translations: is the difference chance?")
+        Path | None,
+        typer.Option(
+            metavar="SYSTEM", help="Another trained folder or file of translations: is the difference chance?"
+        ),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Target language, for models with several.")] = None,
-    beam: Annotated[int | None, typer.Option(help="Beam width.")] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="Length penalty.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the translations to this file.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="LANG", help="Target language, for models with several.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(metavar="N", help="Beam width; the model's own setting without it.")
+    ] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(metavar="X", help="Above the model's own: longer translations.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the translations to this file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Score translations: sacreBLEU with its signature, chrF, TER, tokenised BLEU, BLEU by length; compare two systems."""
@@ -153,7 +170,7 @@ def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":
             raise DataError(
                 f"{src} has {len(sources)} lines and {path} has {len(lines)}. They must correspond line by line."
             )
-    return [Example(s, list(refs), to) for s, *refs in zip(sources, *columns, strict=True)]
+    return [Example(s, tuple(refs), to) for s, *refs in zip(sources, *columns, strict=True)]
 
 
 def _translations(system: Path | None, examples: "list[Example]", decoding: dict[str, Any]) -> list[str]:
@@ -211,13 +228,13 @@ def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
     say(console, f"BLEU by source length (sentences): {', '.join(buckets)}")
     for e in found["expected"]:
         verdict = "reached" if e["reached"] else "NOT reached"
-        say(console, f"The recipe asks for {e['metric']} >= {e['score']:g}: {verdict}. ({e['source']})")
+        say(console, f"The recipe asks for {_NAMES[e['metric']]} >= {e['score']:g}: {verdict}. ({e['source']})")
     if "against" in found:
         a = found["against"]
         say(
             console,
-            f"Against the other: BLEU {a['bleu_b']:.2f} here, {a['bleu_a']:.2f} there, difference "
-            f"{a['difference']:+.2f}, p = {a['p_value']:.3f} (paired bootstrap, {a['n']} samples)",
+            f"Against the other: BLEU {a['difference']:+.2f} ({a['bleu_b']:.2f} here, {a['bleu_a']:.2f} there), "
+            f"p = {a['p_value']:.3f} (paired bootstrap, {a['n']} samples)",
         )
     console.print()
 

@@ -1,6 +1,7 @@
 """The `sightline` command. Each command's file is imported only when it runs, so that help appears at once."""
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,18 +17,18 @@ _NO_FAULT_OF_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errn
 
 app = typer.Typer(
     name="sightline",
-    help="Train a Transformer on your own data, see inside it, and ship it.",
+    help="Train a Transformer on your own text, score it, and translate with it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(train.train)
-app.command("prepare")(prepare.prepare)
-app.command("translate")(translate.translate)
-app.command("evaluate")(evaluate.evaluate)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+app.command("train", short_help="Train from a recipe or from your own corpus.")(train.train)
+app.command("prepare", short_help="Check, split and tokenise a corpus.")(prepare.prepare)
+app.command("translate", short_help="Translate: one line in, one line out.")(translate.translate)
+app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
+app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)
+app.command("doctor", short_help="Versions, processor, memory and disk.")(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _speak_utf8() -> None:
     """Text goes in and out as UTF-8 whatever the system's locale says; input bytes are checked where they are read."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")
 
 

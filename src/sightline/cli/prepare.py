@@ -7,16 +7,25 @@ import typer
 
 
 def prepare(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe that comes with sightline, or a .toml file.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to replace, as in data.path=DIR.")
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe that comes with sightline, a .toml file, or the folder of a run."
+        ),
     ] = None,
-    src: Annotated[Path | None, typer.Option(help="Your own corpus: source sentences, one a line.")] = None,
-    tgt: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Your own corpus in one file: TSV, CSV or JSONL.")] = None,
-    src_lang: Annotated[str, typer.Option(help="Language of the source: en, zh ...")] = "",
-    tgt_lang: Annotated[str, typer.Option(help="Language of the target.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME without it.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings to replace, as in data.path=DIR.")
+    ] = None,
+    src: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own corpus: source sentences, one a line.")
+    ] = None,
+    tgt: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations, line by line.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own corpus in one file: TSV, CSV or JSONL.")
+    ] = None,
+    src_lang: Annotated[str, typer.Option(metavar="LANG", help="Language of the source: en, zh ...")] = "",
+    tgt_lang: Annotated[str, typer.Option(metavar="LANG", help="Language of the target.")] = "",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; runs/NAME without it.")] = None,
 ) -> None:
     """Read, check, split and tokenise a corpus, and report on it. `train` does this by itself when needed."""
     from rich.console import Console

@@ -26,23 +26,29 @@ LONGEST = 1 << 20
 def translate(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="What to translate; without it, lines of --file or of the standard input."),
+        typer.Argument(metavar="TEXT", help="What to translate; without it, lines of --file or of the standard input."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model; the built-in English-Chinese one without it.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of a trained model; the built-in English-Chinese one without it."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Translate the lines of this file.")] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="Translate the lines of this file.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the translations to this file, not to the standard output.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the translations to this file, not to the standard output."),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Target language, for models with several: zh, en ...")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="LANG", help="Target language, for models with several: zh, en ...")
+    ] = None,
     beam: Annotated[
-        int | None, typer.Option(help="Beam width; 1 is greedy. The model's own setting without it.")
+        int | None, typer.Option(metavar="N", help="Beam width; 1 is greedy. The model's own setting without it.")
     ] = None,
     n_best: Annotated[
-        int | None, typer.Option(help="Show so many translations of each line, with their scores.")
+        int | None, typer.Option(metavar="N", help="Show so many translations of each line, with their scores.")
     ] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="Above the model's own: longer translations.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(metavar="X", help="Above the model's own: longer translations.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
     ] = False,
