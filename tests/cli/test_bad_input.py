@@ -191,6 +191,11 @@ def test_missing_files_of_a_recipe_are_asked_for_together(refused, tmp_path):
     refused("prepare", "multi30k-en-de-tok", "data.path=no", names=["the folder no lacks 6"])
 
 
+def test_files_of_a_recipe_may_be_unpacked(sightline, tsv, tmp_path):
+    (tmp_path / "r.toml").write_text('data.train.pairs = "pairs.tsv.gz"\n')
+    assert sightline("prepare", "r.toml", f"data.path={tmp_path}").status == 0
+
+
 def test_a_full_disk_is_said_before_anything_is_written(refused, tsv, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 5000, 5000))

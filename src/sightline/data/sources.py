@@ -91,7 +91,10 @@ def read_pairs(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    return Path(folder) / Path(name).expanduser()
+    """The file of this name, or the same unpacked where only that is there."""
+    path = Path(folder) / Path(name).expanduser()
+    packed = path.suffix in (".gz", ".xz", ".bz2", ".zst")
+    return path.with_suffix("") if packed and not path.exists() and path.with_suffix("").exists() else path
 
 
 def _rows(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
