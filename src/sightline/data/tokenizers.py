@@ -47,9 +47,7 @@ _CUTS = {
     "char": ".",
 }
 _SAMPLE_CHARACTERS = 60_000_000
-_UNSPACED_COST = {"bpe": 20, "unigram": 80}
-"""Characters of spaced text that take as much memory or time to learn from as one of a script without blanks, whose runs
-are long and hardly repeat."""
+_UNSPACED_COST = {"bpe": 20, "unigram": 80}  # one character without blanks costs so many with: its runs hardly repeat
 
 
 class TokenizerSettings(Settings):
@@ -317,10 +315,7 @@ def _train(settings: TokenizerSettings, texts: list[str], specials: list[str]) -
         raise DataError("there is no text to learn a vocabulary from: every line of the training corpus is empty.")
     most = settings.vocab_size - len(specials)
     if most < 8:
-        raise ConfigError(
-            f"vocab_size = {settings.vocab_size} leaves no room beside the {len(specials)} special tokens: "
-            "use 100 or more."
-        )
+        raise ConfigError(f"vocab_size = {settings.vocab_size} leaves no room beside {len(specials)} special tokens.")
     cut = {"word": "word", "char": "char"}.get(settings.kind, "subword")
     cut = "tokens" if settings.pretokenized and settings.kind != "char" else cut
     splitter = library.pre_tokenizers.Split(library.Regex(_CUTS[cut]), "isolated")
