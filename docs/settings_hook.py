@@ -53,7 +53,7 @@ def values(annotation: Any) -> str:
     if origin is list:
         return f"list of {values(args[0])}"
     if origin is tuple:
-        return "list of " + ", ".join(dict.fromkeys(values(arg) for arg in args))
+        return "list of " + ", ".join(dict.fromkeys(values(arg) for arg in args if arg is not ...))
     if origin is dict or annotation is dict or (isinstance(annotation, type) and issubclass(annotation, Settings)):
         return "table"
     return {bool: "true, false", int: "whole number", float: "number", str: "text"}[annotation]
@@ -79,8 +79,8 @@ def escaped(text: str) -> str:
 
 def recipes_table() -> str:
     """Every recipe that comes with sightline: what it is for, the score it must reach, whether it did."""
-    from sightline.training.run import RECIPES as folder
-    from sightline.training.run import Recipe
+    from sightline.training.recipe import RECIPES as folder
+    from sightline.training.recipe import Recipe
 
     rows = ["| recipe | what | must reach | reproduced |", "|---|---|---|---|"]
     for path in sorted(folder.glob("*.toml")):
