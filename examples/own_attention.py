@@ -24,12 +24,14 @@ class Sharp(sl.AttentionCore):
 
 
 def main(steps: int, folder: str) -> None:
-    run = sl.load_run("copy", "model.attention=own_attention:Sharp", f"train.max_steps={steps}", out=folder)
-    print("every core of this model:", {type(m).__name__ for m in run.model.modules() if isinstance(m, sl.AttentionCore)})
+    run = sl.load_run("copy", "model.attention=own_attention:Sharp", out=folder)
+    print(
+        "every core of this model:", {type(m).__name__ for m in run.model.modules() if isinstance(m, sl.AttentionCore)}
+    )
     for step in sl.fit(run):
         print(f"step {step.index}  loss {step.loss:.3f}")
         if step.index == steps:
-            break  # before the end's validation: what was trained is saved
+            break
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Translate with a trained folder, or with the built-in English-Chinese model.
 
-    python examples/translate.py runs/copy "1 2 3"
-    python examples/translate.py
+python examples/translate.py runs/copy "1 2 3"
+python examples/translate.py
 """
 
 import sys

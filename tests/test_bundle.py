@@ -57,7 +57,11 @@ def test_loading_draws_nothing_from_the_random_generator(bundle: Bundle, tmp_pat
         ("tokenizer.json", b"{}", "tokenizer.json"),
         ("config.toml", b"[model]\nd_modl = 3\n", "Did you mean"),
         ("config.toml", b"format = 99\n", "format 99"),
-        ("config.toml", b"[model]\nd_model = 32\nn_heads = 2\nd_ff = 32\nn_encoder_layers = 1\nn_decoder_layers = 1\n", "not fit"),
+        (
+            "config.toml",
+            b"[model]\nd_model = 32\nn_heads = 2\nd_ff = 32\nn_encoder_layers = 1\nn_decoder_layers = 1\n",
+            "not fit",
+        ),
         ("config.toml", b"[model]\nd_model = 16\nn_heads = 2\nd_ff = 32\n", "not fit"),
     ],
 )

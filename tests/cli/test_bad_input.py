@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sightline.training.run import RECIPES
+from sightline.training.recipe import RECIPES
 
 LINES = b"".join(b"a house %d\tein Haus %d\n" % (n, n) for n in range(60))
 TINY = ["train.max_steps=4", "train.tensorboard=false"]
@@ -377,7 +377,7 @@ def test_a_real_process_exits_with_two_and_writes_to_the_error_stream():
 
 
 def test_every_recipe_that_comes_along_is_right():
-    from sightline.training.run import read_recipe
+    from sightline.training.recipe import read_recipe
 
     for path in RECIPES.glob("*.toml"):
         assert read_recipe(path.stem).name == path.stem

@@ -9,7 +9,7 @@ import typer
 
 from sightline.cli.main import app
 from sightline.config import Settings
-from sightline.training.run import read_recipe, recipe_names
+from sightline.training.recipe import read_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -107,16 +107,22 @@ def test_every_link_leads_somewhere(path: Path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_python_compiles_and_runs_where_it_says_so(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_piece_of_python_compiles(path: Path):
+    for _, text in blocks(path, "python"):
+        compile(text, name(path), "exec")
+
+
+RUNNABLE = sorted({text for path in PAGES for runnable, text in blocks(path, "python") if runnable})
+
+
+@pytest.mark.parametrize("text", RUNNABLE, ids=range(len(RUNNABLE)))
+def test_python_runs_where_it_says_so(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for runnable, text in blocks(path, "python"):
-        code = compile(text, name(path), "exec")
-        if runnable:
-            exec(code, {"__name__": "page"})
+    exec(compile(text, "page", "exec"), {"__name__": "page"})
 
 
 def test_both_readmes_show_the_same_commands_and_code():
-    one, other = ([(kind, commands(path), [t for _, t in blocks(path, "python")]) for kind in "-"] for path in READMES)
+    one, other = ((commands(path), blocks(path, "python")) for path in READMES)
     assert one == other
 
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -21,7 +19,7 @@ def parts() -> tuple[EncoderDecoder, Tokenizer]:
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts, beam: int) -> None:  # noqa: ANN001
+def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts, beam: int) -> None:
     texts = [line[: 8 + 7 * (i % 4)] for i, line in enumerate(LINES * 11)]
     whole, alone = (
         [
@@ -33,7 +31,7 @@ def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts, beam: int
     assert whole == alone
 
 
-def test_order_is_kept_and_an_empty_text_stays_empty(parts) -> None:  # noqa: ANN001
+def test_order_is_kept_and_an_empty_text_stays_empty(parts) -> None:
     settings = DecodingSettings(beam=2)
     texts = [LINES[0], "", "   ", LINES[3][:9]]
     found = [best[0].text for best in translate(*parts, texts, None, settings, 64)]
@@ -41,12 +39,12 @@ def test_order_is_kept_and_an_empty_text_stays_empty(parts) -> None:  # noqa: AN
     assert found[0] == translate(*parts, [LINES[0]], None, settings, 64)[0][0].text
 
 
-def test_a_text_beyond_the_models_length_is_cut_and_says_so(parts) -> None:  # noqa: ANN001
+def test_a_text_beyond_the_models_length_is_cut_and_says_so(parts) -> None:
     found = translate(*parts, [LINES[0], "the dog"], None, DecodingSettings(beam=1), max_len=6)
     assert [best[0].truncated for best in found] == [True, False]
 
 
-def test_n_best_are_distinct_and_in_order_of_score(parts) -> None:  # noqa: ANN001
+def test_n_best_are_distinct_and_in_order_of_score(parts) -> None:
     best = translate(*parts, [LINES[1]], None, DecodingSettings(beam=4, n_best=4), 64)[0]
     scores = [t.score for t in best]
     assert scores == sorted(scores, reverse=True)

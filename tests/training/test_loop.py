@@ -53,7 +53,7 @@ def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_goo
     settings: list[str], tmp_path: Path
 ) -> None:
     run = load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path)
-    with pytest.raises(NonFiniteError) as error:  # noqa: PT012
+    with pytest.raises(NonFiniteError) as error:
         for step in fit(run):
             if step.index == 3:
                 with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_schedule_rises_to_its_peak_at_the_end_of_the_warmup_and_never_above(n
     schedule = SCHEDULES[name](100, 1000)
     factors = [schedule(step) for step in range(1, 1001)]
     assert factors[0] == pytest.approx(0.01) and factors[99] == pytest.approx(1.0) and max(factors) <= 1.0
-    assert all(0 < factor for factor in factors)
+    assert all(factor > 0 for factor in factors)
 
 
 def test_inverse_sqrt_with_the_papers_peak_is_equation_3() -> None:

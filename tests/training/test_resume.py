@@ -93,7 +93,9 @@ def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) ->
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     saved = []
     while True:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert process.stdout is not None
         if len(saved) < kills:
             for line in process.stdout:

@@ -7,7 +7,7 @@ from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
     from sightline.data.sources import CorpusSettings
-    from sightline.training.run import Recipe
+    from sightline.training.recipe import Recipe
 
 
 def chosen_recipe(
@@ -24,7 +24,7 @@ def chosen_recipe(
 
     Raises ConfigError if neither or both of a recipe and files were given.
     """
-    from sightline.training.run import read_recipe, recipe_names
+    from sightline.training.recipe import read_recipe, recipe_names
 
     if recipe is not None and "=" in recipe and not Path(recipe).exists():
         settings, recipe = [recipe, *settings], None
@@ -56,7 +56,7 @@ def _derived(
     from sightline.config import Document, apply_overrides, parse
     from sightline.data.sources import CorpusSettings
     from sightline.training.derive import derive
-    from sightline.training.run import Recipe
+    from sightline.training.recipe import Recipe
 
     if data is not None and (src is not None or tgt is not None):
         raise ConfigError("Give either --data with one file, or --src and --tgt with two.")
@@ -84,7 +84,7 @@ def _derived(
 
 def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Recipe":
     """The recipe of a run that was begun with these files. Raises ConfigError if it was begun with others."""
-    from sightline.training.run import read_recipe
+    from sightline.training.recipe import read_recipe
 
     recipe = read_recipe(folder / "recipe.toml", settings)
     earlier = recipe.data.train[0]

@@ -49,7 +49,7 @@ def demo(
 def _steps(minutes: float) -> int:
     """As many steps as this machine will take in that time, so that the learning rate comes to its end."""
     from sightline.training.derive import expected_rate
-    from sightline.training.run import read_recipe
+    from sightline.training.recipe import read_recipe
 
     recipe = read_recipe(RECIPE)
     rate = expected_rate(recipe.model, recipe.tokenizer.vocab_size)

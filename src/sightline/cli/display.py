@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from sightline.data.prepare import Prepared
     from sightline.training.loop import Step
-    from sightline.training.run import Recipe, Run
+    from sightline.training.recipe import Recipe
+    from sightline.training.run import Run
 
 
 def say(console: Console, text: str) -> None:
@@ -44,7 +45,7 @@ class Stages:
 
 def prepared_with_progress(recipe: "Recipe", folder: Path, console: Console) -> "Prepared":
     """Prepare a recipe's data with progress shown."""
-    from sightline.training.run import prepare_run
+    from sightline.training.recipe import prepare_run
 
     with preparation(console) as progress:
         progress.live.transient = True

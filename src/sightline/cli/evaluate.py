@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sightline.data.prepare import Example
     from sightline.metrics.translation import MetricSettings
-    from sightline.training.run import Expected
+    from sightline.training.recipe import Expected
 
 _NAMES = {"bleu": "BLEU", "tokenised_bleu": "tokenised BLEU", "chrf": "chrF"}
 
@@ -105,7 +105,7 @@ def _check_system(path: Path | None) -> None:
     if path is None or path.exists():
         return
     from sightline.data.lines import similar_name
-    from sightline.training.run import recipe_names
+    from sightline.training.recipe import recipe_names
 
     known = str(path) in recipe_names()
     hint = f" To use the test set of the recipe: --recipe {path}." if known else similar_name(path)
@@ -138,21 +138,21 @@ def _test_set(
         config = load_bundle(system if trained and system else BUILTIN).config if trained or system is None else None
         lang = to or (config.tgt_lang if config else "")
         return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
-    from sightline.training.run import prepare_run, read_recipe
+    from sightline.data.prepare import Prepared
+    from sightline.training.recipe import prepare_run, read_recipe
 
     if settings and recipe is None:
         raise ConfigError(f"{settings[0]} is a setting of a recipe, and none was given: name it with --recipe.")
     if recipe is not None:
         chosen = read_recipe(recipe, settings)
-        folder = Path("runs") / chosen.name
+        prepared = prepare_run(chosen, Path("runs") / f"{chosen.name}-evaluation")
     elif trained and system is not None and (system / "recipe.toml").is_file():
-        chosen, folder = read_recipe(system / "recipe.toml", settings), system
+        chosen, prepared = read_recipe(system / "recipe.toml", settings), Prepared.open(system / "data")
     else:
         raise ConfigError(
             "There is no test set: give --src FILE --ref FILE, or --recipe NAME (for the built-in model: "
             "--recipe tatoeba-en-zh), or the folder of a run."
         )
-    prepared = prepare_run(chosen, folder)
     examples = [e for e in prepared.evaluation(split) if to is None or e.to == to]
     if not examples:
         raise DataError(f"{chosen.name} has no {split} sentences{f' into {to}' if to else ''}. Give --src and --ref.")
@@ -185,22 +185,14 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
             )
         return lines
     from sightline.runtime.translator import load
-    from sightline.tasks.translation import translate
 
     translator = load(system)
-    bundle = translator.bundle
     missing = {e.to for e in examples if e.to} - set(translator.languages)
     if missing:
         raise UserError(f"{system or 'The built-in model'} does not translate to {', '.join(sorted(missing))}.")
-    found = translate(
-        bundle.model,
-        bundle.tokenizer,
-        [e.src for e in examples],
-        [e.to for e in examples],
-        translator.settings(**decoding),
-        bundle.config.model.max_len,
-    )
-    return [best[0].text for best in found]
+    return [
+        best[0].text for best in translator.translate([e.src for e in examples], [e.to for e in examples], **decoding)
+    ]
 
 
 def _show(console: "Console", language: str, found: dict[str, Any]) -> None:

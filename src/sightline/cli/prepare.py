@@ -33,7 +33,7 @@ def prepare(
     from sightline.cli.corpus import chosen_recipe
     from sightline.cli.display import prepared_with_progress, say
     from sightline.data.report import print_report
-    from sightline.training.run import check_folder
+    from sightline.training.start import check_folder
 
     console = Console()
     chosen, folder, reasons = chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)

@@ -52,7 +52,7 @@ def train(
     for reason in reasons:
         say(console, f"  {reason}")
     from sightline.training.loop import fit
-    from sightline.training.run import check_folder, check_model, start_run
+    from sightline.training.start import check_folder, check_model, start_run
 
     check_folder(folder, chosen)
     check_model(chosen)

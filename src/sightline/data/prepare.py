@@ -362,7 +362,7 @@ class _Preparation:
                 f"The lengths of the two sides hardly go together (correlation {correlation:.2f}): do lines "
                 "1, 2, 3 ... of the two sides translate each other? Look at the samples above."
             )
-        if self.survey.copies > read / 5:
+        if self.survey.copies > read / 5 and "drop_copies" not in self.data.model_fields_set:  # else it was considered
             self.warnings.append(
                 f"{self.survey.copies:,} of {read:,} pairs have both sides the same: is one file given twice? "
                 "(drop_copies = true leaves such pairs out.)"

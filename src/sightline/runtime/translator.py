@@ -53,10 +53,13 @@ class Translator:
         """The `width` best translations of a text found by a beam of that width, best first."""
         return self.translate([text], to, beam=width, n_best=width, **decoding)[0]
 
-    def translate(self, texts: Sequence[str], to: str | None = None, **decoding: Any) -> list[list[Translated]]:
-        """For each text its `n_best` best translations with their scores, best first."""
+    def translate(
+        self, texts: Sequence[str], to: str | Sequence[str] | None = None, **decoding: Any
+    ) -> list[list[Translated]]:
+        """For each text its `n_best` best translations with their scores, best first; `to` is one for all, or one each."""
         settings = self.settings(**decoding)
-        languages = [self._target(text, to) for text in texts]
+        asked = [to] * len(texts) if to is None or isinstance(to, str) else to
+        languages = [self._target(text, language or None) for text, language in zip(texts, asked, strict=True)]
         bundle = self.bundle
         return translate(bundle.model, bundle.tokenizer, texts, languages, settings, bundle.config.model.max_len)
 

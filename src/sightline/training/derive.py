@@ -14,7 +14,7 @@ from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import DataError
 from sightline.models.build import ModelConfig
 from sightline.training.devices import PRECISIONS, best_device, matmul_rate, usable_cores
-from sightline.training.run import Recipe
+from sightline.training.recipe import Recipe
 from sightline.training.settings import TrainSettings
 
 COUNTED = 1_000_000
@@ -82,7 +82,7 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
         )
     size = next(size for size in SIZES if found.pairs <= size.pairs)
     held = max(10, min(1000, found.pairs // 20))
-    vocab_size = min(size.vocab_size, max(300, 250 * round(math.sqrt(found.pairs * found.words) / 60)))
+    vocab_size = min(size.vocab_size, max(250, 250 * round(math.sqrt(found.pairs * found.words) / 25)))
     tokens = 1.4 * (found.words + 1) * found.pairs
     model = ModelConfig(
         d_model=size.d_model,

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sightline.tasks.task import Loss
@@ -137,8 +137,8 @@ def _after(run: Run, step: Step) -> Step:
     )
     if step.index % settings.validate_every == 0:
         figures, samples = validate(run)
-        step = Step(**{**step.__dict__, "validation": figures, "samples": samples})
+        step = replace(step, validation=figures, samples=samples)
         run.save()
-    elif run.stop_requested or time.monotonic() - run.last_saved > 60 * settings.save_minutes:
+    elif time.monotonic() - run.last_saved > 60 * settings.save_minutes:
         run.save()
     return step

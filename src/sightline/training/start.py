@@ -1,8 +1,27 @@
-"""From Python: a recipe by name, ready to train."""
+"""From a recipe to a run that is ready to train, or to go on."""
 
+import time
 from pathlib import Path
 
-from sightline.training.run import Run, read_recipe, start_run
+import torch
+from torch import nn
+
+from sightline.bundle import load_bundle, named_weights
+from sightline.config import dump_toml, parse, read_toml
+from sightline.errors import ConfigError, UserError
+from sightline.files import explain_os_errors, write_atomically
+from sightline.models.build import build_model
+from sightline.tasks.translation import TASKS
+from sightline.training.devices import best_device, choose_precision, settle, usable_cores
+from sightline.training.optim import Ema, load_weights, make_optimizer
+from sightline.training.recipe import Progress, Recipe, prepare_run, read_recipe
+from sightline.training.record import Recorder
+from sightline.training.run import Run
+from sightline.training.settings import TrainSettings
+from sightline.training.state import Position, newest_state
+
+ENDS = ("max_steps", "max_minutes", "patience")
+"""The settings that say when training is over; a run may go on with others."""
 
 
 def load_run(recipe: str | Path, *settings: str, out: str | Path | None = None) -> Run:
@@ -15,3 +34,114 @@ def load_run(recipe: str | Path, *settings: str, out: str | Path | None = None) 
     """
     chosen = read_recipe(recipe, settings)
     return start_run(chosen, Path("runs") / chosen.name if out is None else out)
+
+
+def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = None) -> Run:
+    """Prepare the data if needed, build the model, and go back to where an earlier run in this folder stopped.
+
+    Raises ConfigError if the folder holds a run of a different recipe, UserError for anything wrong with data or folder.
+    """
+    folder = Path(folder)
+    earlier = check_folder(folder, recipe)
+    check_model(recipe)
+    prepared = prepare_run(recipe, folder, progress)
+    found = newest_state(folder / "state")
+    with explain_os_errors(folder, doing="write the run folder"):
+        write_atomically(folder / "recipe.toml", dump_toml(recipe))
+    position, tensors, notes = found if found is not None else (Position(), {}, [])
+    device = best_device()
+    _choose_for_machine(recipe.train, position, device, notes)
+    settle(position.threads)
+    torch.manual_seed(recipe.train.seed)
+    model: nn.Module
+    if recipe.train.init is not None:
+        bundle = load_bundle(recipe.train.init)
+        kept = {k: v for k, v in recipe.model.model_dump().items() if k.endswith("dropout")}
+        recipe = recipe.model_copy(update={"model": bundle.config.model.model_copy(update=kept)})
+        model = build_model(recipe.model, bundle.tokenizer.src_vocab_size, bundle.tokenizer.tgt_vocab_size)
+        load_weights(model, named_weights(bundle.model))
+    else:
+        tokenizer = prepared.tokenizer
+        model = build_model(recipe.model, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
+    model.to(device)
+    task = TASKS[recipe.task](
+        prepared,
+        seed=recipe.train.seed,
+        batch_tokens=position.batch_tokens,
+        label_smoothing=recipe.train.label_smoothing,
+        decoding=recipe.decoding,
+        metric=recipe.metric,
+        max_len=recipe.model.max_len,
+        weights=[corpus.weight for corpus in recipe.data.train],
+        max_validated=recipe.train.max_validated,
+    )
+    run = Run(
+        recipe=recipe,
+        folder=folder,
+        task=task,
+        model=model,
+        optimizer=make_optimizer(model, recipe.train),
+        ema=Ema(model, recipe.train.ema) if recipe.train.ema else None,
+        position=position,
+        recorder=Recorder(folder, position.step, recipe.train.tensorboard),
+        device=device,
+        notes=notes,
+    )
+    if found is not None:
+        run.restore(tensors)
+    if earlier is not None and any(getattr(earlier.train, end) != getattr(recipe.train, end) for end in ENDS):
+        run.position.finished = False  # it is to train for longer than was said before
+    run.last_saved = time.monotonic()
+    return run
+
+
+def _choose_for_machine(settings: TrainSettings, position: Position, device: torch.device, notes: list[str]) -> None:
+    """Number format, threads and batch budget: chosen once, then part of the run's state."""
+    position.threads = position.threads or settings.threads or usable_cores()
+    position.batch_tokens = position.batch_tokens or settings.batch_tokens
+    if not position.precision:
+        position.precision = settings.precision
+        if settings.precision == "auto":
+            position.precision, why = choose_precision(device)
+            notes.append(f"number format {position.precision}: {why}")
+
+
+def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
+    """The recipe of the run in `folder`, if there is one. Nothing is written.
+
+    Raises UserError if `folder` is a file, ConfigError if the run there differs from `recipe` in more than how long it
+    trains and what it shows.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
+    file = folder / "recipe.toml"
+    if recipe is None or not file.is_file():
+        return None
+    earlier = parse(Recipe, read_toml(file))
+    free = {*ENDS, "save_minutes", "samples", "tensorboard"}
+    changed = _differences(earlier.model_dump(), recipe.model_dump(), "")
+    changed = [key for key in changed if key.removeprefix("train.") not in free and not key.startswith("expected")]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({', '.join(changed[:4])} differ), and a run goes on only as it "
+            "began. Choose another folder with --out, or give the earlier settings."
+        )
+    return earlier
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raises ConfigError if there can be no such model, which is better said before a corpus is prepared."""
+    model = recipe.model
+    layers = {name: min(1, getattr(model, name)) for name in ("n_encoder_layers", "n_decoder_layers")}
+    with torch.random.fork_rng(devices=[]):
+        build_model(model.model_copy(update=layers), 8, 8 if recipe.tokenizer.joint else 9)
+
+
+def _differences(a: object, b: object, key: str) -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [
+            found
+            for name in {**a, **b}
+            for found in _differences(a.get(name), b.get(name), f"{key}.{name}" if key else str(name))
+        ]
+    return [] if a == b else [key]

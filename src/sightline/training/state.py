@@ -128,7 +128,7 @@ def read_state(path: Path) -> tuple[Position, dict[str, Tensor]]:
         position = Position(**{k: v for k, v in content["position"].items() if k in known})
         return position, load_file(path / "tensors.safetensors")
     except (OSError, ValueError, KeyError, TypeError, UserError) as error:
-        raise UserError(f"The saved state {path} is damaged ({error}). Delete that folder and start again.") from error
+        raise UserError(f"The saved state {path} is damaged: {error}.") from error
 
 
 def referenced_snapshots(folder: Path) -> set[int]:
@@ -151,7 +151,10 @@ def newest_state(folder: Path) -> tuple[Position, dict[str, Tensor], list[str]] 
         try:
             return *read_state(path), problems
         except UserError as error:
-            problems.append(str(error))
+            problems.append(f"{error} Going on from the state before it.")
     if problems:
-        raise UserError(" ".join(problems))
+        raise UserError(
+            f"No saved state in {folder} can be read: the newest, {state_folders(folder)[-1].name}, is damaged, and so are "
+            "all others. Delete that folder and train again, or choose another --out."
+        )
     return None
