@@ -32,10 +32,7 @@ def settings_table(cls: type[Settings], prefix: str) -> str:
     rows = ["| setting | values | default | meaning |", "|---|---|---|---|"]
     for name, field in cls.model_fields.items():
         key = f"{prefix}.{name}" if prefix else name
-        if field.is_required():
-            default = "to be given"
-        else:
-            default = shown(field.get_default(call_default_factory=True))
+        default = "to be given" if field.is_required() else shown(field.get_default(call_default_factory=True))
         meaning = " ".join(inspect.cleandoc(field.description or "").split())
         rows.append(f"| `{key}` | {values(field.annotation)} | {default} | {escaped(meaning)} |")
     return "\n".join(rows)

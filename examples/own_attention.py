@@ -24,7 +24,7 @@ class Sharp(sl.AttentionCore):
 
 
 def main(steps: int, folder: str) -> None:
-    run = sl.load_run("copy", "model.attention=own_attention:Sharp", out=folder)
+    run = sl.load_run("copy", "model.attention=own_attention:Sharp", "train.threads=1", out=folder)
     print(
         "every core of this model:", {type(m).__name__ for m in run.model.modules() if isinstance(m, sl.AttentionCore)}
     )

@@ -10,7 +10,7 @@ import sightline as sl
 
 
 def main(steps: int, folder: str) -> None:
-    run = sl.load_run("copy", f"train.validate_every={steps}", out=folder)
+    run = sl.load_run("copy", f"train.validate_every={steps}", "train.threads=1", out=folder)
     for step in sl.fit(run):
         if step.index % 5 == 0:
             print(f"step {step.index:4d}  loss {step.loss:.3f}  {step.tokens_per_second:,.0f} tokens/s")

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    run = sl.load_run("copy", "train.validate_every=1", "train.max_validated=4", "train.tensorboard=false", out=folder)
+    run = sl.load_run("copy", "train.validate_every=1", "train.max_validated=4", "train.threads=1", out=folder)
     next(iter(sl.fit(run)))
     return folder
 
