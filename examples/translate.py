@@ -19,5 +19,5 @@ def main(folder: str | None, texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    folder, *texts = sys.argv[1:] or [None]
-    main(folder, texts or ["I love you.", "Where is the station?"])
+    folder = sys.argv[1] if len(sys.argv) > 1 else None
+    main(folder, sys.argv[2:] or ["I love you.", "Where is the station?"])
