@@ -252,7 +252,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(sightline, run):
 def test_states_all_damaged_are_said(refused, run):
     for state in (run / "state").iterdir():
         (state / "state.json").write_text("{")
-    refused("train", run, "train.max_steps=6", names=["state/step-", "is damaged", "start again"], changes=True)
+    refused("train", run, "train.max_steps=6", names=["step-", "is damaged", "train again"], changes=True)
 
 
 def test_a_test_set_inside_the_training_set_is_said(sightline, tmp_path, sentences):

@@ -79,9 +79,11 @@ def test_pairs_come_back_as_they_were_written(keep_text: bool, vocab_size: int, 
     writer = PairWriter(tmp_path, "train", keep_text, vocab_size)
     rows = [([4, vocab_size - 1, 2], [2]), ([2], [5, 6, 7, 2]), ([9, 2], [8, 2])]
     texts = [("a b", "你好"), ("", "c\td"), ('"', "\\")]
-    writer.add(*zip(*rows[:2], strict=True), *zip(*texts[:2], strict=True), to="zh")
+    src, tgt = [row[0] for row in rows], [row[1] for row in rows]
+    src_texts, tgt_texts = [text[0] for text in texts], [text[1] for text in texts]
+    writer.add(src[:2], tgt[:2], src_texts[:2], tgt_texts[:2], to="zh")
     writer.add([], [])
-    writer.add(*zip(*rows[2:], strict=True), *zip(*texts[2:], strict=True), corpus=1)
+    writer.add(src[2:], tgt[2:], src_texts[2:], tgt_texts[2:], corpus=1)
     writer.close()
     pairs = Pairs.open(tmp_path, "train")
     assert [tuple(side.tolist() for side in pairs.pair(i)) for i in range(len(pairs))] == rows

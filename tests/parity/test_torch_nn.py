@@ -39,6 +39,7 @@ def copy_block(to: Block, source: nn.Module) -> None:
     norms = [to.self_norm, to.ffn_norm]
     if to.cross_attn is not None:
         copy_attention(to.cross_attn, source.multihead_attn)  # pyright: ignore[reportArgumentType]
+        assert to.cross_norm is not None
         norms.insert(1, to.cross_norm)
     for i, norm in enumerate(norms):
         norm.load_state_dict(getattr(source, f"norm{i + 1}").state_dict())
@@ -65,7 +66,7 @@ def test_logits_equal_those_of_torch_nn_transformer(norm_at: str) -> None:
     for own, other in ((ours.encoder, theirs.encoder), (ours.decoder, theirs.decoder)):
         for block, layer in zip(own, other.layers, strict=True):
             copy_block(block, layer)
-        if own.norm is not None:
+        if own.norm is not None and other.norm is not None:
             own.norm.load_state_dict(other.norm.state_dict())
     src, tgt = torch.randint(4, VOCAB, (3, 9)), torch.randint(4, VOCAB, (3, 7))
     src[1, 6:] = 0

@@ -43,7 +43,7 @@ def test_a_stream_keeps_the_order_in_any_window(builtin: Translator) -> None:
 
 
 def test_an_unknown_language_or_setting_is_named(builtin: Translator) -> None:
-    with pytest.raises(ConfigError, match="does not translate to 'zhh'.*Did you mean 'zh'"):
+    with pytest.raises(ConfigError, match=r"does not translate to 'zhh'.*Did you mean 'zh'"):
         builtin("Yes.", to="zhh")
     with pytest.raises(ConfigError, match="beem"):
         builtin("Yes.", beem=3)

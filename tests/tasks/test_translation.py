@@ -9,9 +9,11 @@ from sightline.tasks.translation import length_groups, translate
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 
+Parts = tuple[EncoderDecoder, Tokenizer]
+
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[EncoderDecoder, Tokenizer]:
+def parts() -> Parts:
     tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=90, min_frequency=1), LINES, LINES)
     torch.manual_seed(3)
     config = ModelConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=2, n_decoder_layers=2)
@@ -19,7 +21,7 @@ def parts() -> tuple[EncoderDecoder, Tokenizer]:
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts, beam: int) -> None:
+def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts: Parts, beam: int) -> None:
     texts = [line[: 8 + 7 * (i % 4)] for i, line in enumerate(LINES * 11)]
     whole, alone = (
         [
@@ -31,7 +33,7 @@ def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts, beam: int
     assert whole == alone
 
 
-def test_order_is_kept_and_an_empty_text_stays_empty(parts) -> None:
+def test_order_is_kept_and_an_empty_text_stays_empty(parts: Parts) -> None:
     settings = DecodingSettings(beam=2)
     texts = [LINES[0], "", "   ", LINES[3][:9]]
     found = [best[0].text for best in translate(*parts, texts, None, settings, 64)]
@@ -39,12 +41,12 @@ def test_order_is_kept_and_an_empty_text_stays_empty(parts) -> None:
     assert found[0] == translate(*parts, [LINES[0]], None, settings, 64)[0][0].text
 
 
-def test_a_text_beyond_the_models_length_is_cut_and_says_so(parts) -> None:
+def test_a_text_beyond_the_models_length_is_cut_and_says_so(parts: Parts) -> None:
     found = translate(*parts, [LINES[0], "the dog"], None, DecodingSettings(beam=1), max_len=6)
     assert [best[0].truncated for best in found] == [True, False]
 
 
-def test_n_best_are_distinct_and_in_order_of_score(parts) -> None:
+def test_n_best_are_distinct_and_in_order_of_score(parts: Parts) -> None:
     best = translate(*parts, [LINES[1]], None, DecodingSettings(beam=4, n_best=4), 64)[0]
     scores = [t.score for t in best]
     assert scores == sorted(scores, reverse=True)

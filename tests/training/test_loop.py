@@ -44,7 +44,7 @@ def test_accumulated_batches_give_the_gradient_of_their_joint_mean(settings: lis
     summed = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
     run.model.zero_grad()
     losses = [run.task.loss(run.model, batch) for batch in batches]
-    (sum(loss.total for loss in losses) / sum(loss.count for loss in losses)).backward()
+    (torch.stack([loss.total for loss in losses]).sum() / sum(loss.count for loss in losses)).backward()
     for name, p in run.model.named_parameters():
         torch.testing.assert_close(summed[name], p.grad)
 

@@ -24,7 +24,7 @@ class PairWriter:
         self.folder, self.name, self.keep_text = Path(folder), name, keep_text
         self.dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
         self.count = 0
-        self._ends = dict.fromkeys((*_SIDES, "text"), 0)
+        self._ends: dict[str, int] = dict.fromkeys((*_SIDES, "text"), 0)
         self._files: dict[str, BinaryIO] = {}
 
     def _append(self, part: str, array: np.ndarray | bytes) -> None:

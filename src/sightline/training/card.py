@@ -11,14 +11,12 @@ def write_card(recipe: Settings, prepared: Prepared, position: Position, scores:
     """Markdown. `scores` maps what was scored to the figures with their signatures."""
     fields = recipe.model_dump()
     files = "".join(f"| {name} | {digest} |\n" for name, digest in prepared.hashes.items())
-    figures = "".join(f"| {name} | {said} |\n" for name, said in scores.items())
+    figures = "".join(f"- {name}: {said}\n" for name, said in scores.items())
     train = fields["train"]
     return f"""# {fields["name"]}
 
 {fields["description"] or "A translator trained by sightline."}
 
-| what | figure |
-|---|---|
 {figures}
 Trained for {position.step} steps ({position.tokens:,} target tokens, {position.epoch} epochs and {position.batch} batches,
 {position.seconds / 60:.0f} minutes) in {position.precision} on {position.threads} threads, torch {torch.__version__},
