@@ -29,7 +29,7 @@ def demo(
     say(
         console,
         f"\n2. A small model of your own, from the bundled English-Chinese corpus, for about {minutes:g} minutes\n"
-        "   (sightline train {RECIPE}). The longer it trains, the better it gets:\n",
+        f"   (sightline train {RECIPE}). The longer it trains, the better it gets:\n",
     )
     train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}", f"train.max_steps={_steps(minutes)}"], out=out)
     say(console, "\n3. The model you have just trained:\n")
