@@ -1,13 +1,29 @@
 """What `train` and `prepare` are given: a recipe, or somebody's own files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
     from sightline.data.sources import CorpusSettings
     from sightline.training.recipe import Recipe
+
+RecipeName = Annotated[
+    str | None,
+    typer.Argument(metavar="RECIPE", help="A recipe that comes with sightline, a .toml file, or the folder of a run."),
+]
+Replaced = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings to replace, as in train.max_steps=2000.")
+]
+SourceFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own corpus: source sentences, one a line.")]
+TargetFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations, line by line.")]
+PairsFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own corpus in one file: TSV, CSV or JSONL.")]
+SourceLanguage = Annotated[str, typer.Option(metavar="LANG", help="Language of the source: en, zh ...")]
+TargetLanguage = Annotated[str, typer.Option(metavar="LANG", help="Language of the target.")]
+RunFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; runs/NAME without it.")]
 
 
 def chosen_recipe(

@@ -3,11 +3,22 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from sightline.cli.corpus import (
+    PairsFile,
+    RecipeName,
+    Replaced,
+    RunFolder,
+    SourceFile,
+    SourceLanguage,
+    TargetFile,
+    TargetLanguage,
+    chosen_recipe,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,26 +27,14 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RECIPE", help="A recipe that comes with sightline, a .toml file, or the folder of a run."
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME=VALUE", help="Settings to replace, as in train.max_steps=2000."),
-    ] = None,
-    src: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own corpus: source sentences, one a line.")
-    ] = None,
-    tgt: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations, line by line.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own corpus in one file: TSV, CSV or JSONL.")
-    ] = None,
-    src_lang: Annotated[str, typer.Option(metavar="LANG", help="Language of the source: en, zh ...")] = "",
-    tgt_lang: Annotated[str, typer.Option(metavar="LANG", help="Language of the target.")] = "",
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; runs/NAME without it.")] = None,
+    recipe: RecipeName = None,
+    settings: Replaced = None,
+    src: SourceFile = None,
+    tgt: TargetFile = None,
+    data: PairsFile = None,
+    src_lang: SourceLanguage = "",
+    tgt_lang: TargetLanguage = "",
+    out: RunFolder = None,
 ) -> None:
     """Train from a recipe, or from your own corpus with every setting derived from it.
 
@@ -43,7 +42,6 @@ def train(
     """
     from rich.console import Console
 
-    from sightline.cli.corpus import chosen_recipe
     from sightline.cli.display import TrainingDisplay, prepared_with_progress, say
     from sightline.data.report import print_report
 
