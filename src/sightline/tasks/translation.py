@@ -105,7 +105,6 @@ class TranslationTask:
         if split != "train":
             yield from self._evaluation_batches(self.examples(split))
             return
-        # Made in this thread: a second one would hold Python's lock between the model's operations, which costs far more.
         sampled = self.tokenizer.settings.dropout > 0
         for index in self.plan.epoch(epoch, start):
             pairs = [self._sample(int(i), epoch) if sampled else self.pairs.pair(int(i)) for i in index]
