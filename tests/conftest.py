@@ -1,7 +1,10 @@
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny, and the tests run side by side
 
 
 @pytest.fixture(autouse=True)

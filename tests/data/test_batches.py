@@ -63,7 +63,7 @@ def test_targets_are_shifted_by_one_and_padded_at_the_end() -> None:
     assert batch.src.tolist() == [[7, 2, 0], [5, 6, 2]]
     assert batch.tgt_in.tolist() == [[1, 8, 9], [1, 4, 0]]
     assert batch.tgt_out.tolist() == [[8, 9, 2], [4, 2, 0]]
-    assert (batch.n_src, batch.n_tgt) == (5, 5)
+    assert (batch.n_src, batch.n_tgt) == (5, 5) and batch.padding == pytest.approx(2 / 12)
     assert pad([[1], [2, 3]], 0).dtype == torch.int64
 
 

@@ -86,19 +86,24 @@ def test_the_sets_held_out_do_not_depend_on_the_order_of_lines(tmp_path):
     assert prepared(tmp_path, pairs, hold_out_test=40, split_seed=2).evaluation("test") != first
 
 
-def test_a_source_is_one_example_with_all_its_references_in_each_direction(tmp_path):
-    write_tsv(
-        tmp_path / "test.tsv",
-        [("A dog.", "一只狗。"), ("A  dog.", "一条狗。"), ("A cat.", "一只猫。"), ("A dog.", "一只狗。")],
-    )
+def test_each_line_of_a_given_set_is_scored_for_itself_in_each_direction(tmp_path):
+    write_tsv(tmp_path / "test.tsv", [("A dog.", "一只狗。"), ("A  dog.", "一条狗。"), ("A cat.", "一只猫。")])
     found = prepared(tmp_path, sentences(), test={"pairs": "test.tsv"}, both_directions=True)
     assert [(e.src, e.refs, e.to) for e in found.evaluation("test")] == [
-        ("A dog.", ("一只狗。", "一条狗。"), "zh"),
+        ("A dog.", ("一只狗。",), "zh"),
         ("一只狗。", ("A dog.",), "en"),
+        ("A dog.", ("一条狗。",), "zh"),
         ("一条狗。", ("A dog.",), "en"),
         ("A cat.", ("一只猫。",), "zh"),
         ("一只猫。", ("A cat.",), "en"),
     ]
+
+
+def test_a_held_out_source_is_one_example_with_all_its_references(tmp_path):
+    pairs = [(src, tgt + end) for src, tgt in sentences() for end in ("", "真的。")]
+    found = prepared(tmp_path, pairs, hold_out_test=40, both_directions=True).evaluation("test")
+    assert [len(e.refs) for e in found] == [2 if e.to == "zh" else 1 for e in found]
+    assert len(found) == 3 * 40 and len({(e.src, e.to) for e in found}) == 3 * 40
 
 
 def test_both_directions_train_with_the_tag_of_their_target(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_core, build_model
 from sightline.nn.cores import AttentionCore, masked_softmax
@@ -64,3 +65,11 @@ def test_tied_and_shared_embeddings_are_one_tensor() -> None:
 def test_separate_vocabularies_have_separate_embeddings() -> None:
     model = build_model(ModelConfig.model_validate({**SMALL, "share_embeddings": False}), 20, 30)
     assert model.src_embed.tokens.weight.shape == (20, 16) and model.head.weight.shape == (30, 16)
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_a_translation_ends_where_learned_positions_end(beam: int) -> None:
+    model = build_model(ModelConfig.model_validate({**SMALL, "position": "learned", "max_len": 6}), 20, 20).eval()
+    search = DecodingSettings(beam=beam, min_len=50)
+    (found,) = beam_search(model, torch.tensor([[5, 6, 7, 2]]), search)
+    assert len(found[0].tokens) == 6 and not found[0].finished

@@ -26,6 +26,11 @@ class Batch:
     n_tgt: int
     """Target tokens that are not padding."""
 
+    @property
+    def padding(self) -> float:
+        """Share of the tokens of both sides that is padding."""
+        return 1.0 - (self.n_src + self.n_tgt) / (self.src.numel() + self.tgt_in.numel())
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         if self.src.device == device:

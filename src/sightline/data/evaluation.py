@@ -1,4 +1,4 @@
-"""Validation and test sets: each source once for each target language, with all its references."""
+"""Validation and test sets: sources with their references, for each target language."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -58,12 +58,19 @@ class EvaluationSet:
 
 
 def read_set(corpus: CorpusSettings, folder: Path, directions: Directions) -> EvaluationSet:
-    """Read a validation or test set, in the order of its lines. Raises DataError when no pair can be used."""
+    """Read a validation or test set: its lines in their order, each scored for itself as published figures are.
+
+    Raises DataError when no pair can be used.
+    """
     rows = [Row(tidy(row.src), tidy(row.tgt), row.line) for row in read_pairs(corpus, folder)]
     full = [row for row in rows if row.src and row.tgt]
     if not full:
         raise DataError(f"{corpus.names()} holds no pair with text on both sides: give a set with one pair a line.")
-    examples = _merge((row, exchanged, to) for row in full for exchanged, to in directions)
+    examples = [
+        Example(row.tgt, (row.src,), to) if exchanged else Example(row.src, (row.tgt,), to)
+        for row in full
+        for exchanged, to in directions
+    ]
     return EvaluationSet(
         origin=corpus.names(),
         examples=examples,
@@ -77,7 +84,10 @@ def read_set(corpus: CorpusSettings, folder: Path, directions: Directions) -> Ev
 def held_out(
     rows: Sequence[tuple[CorpusSettings, Row]], directions: Callable[[CorpusSettings], Directions]
 ) -> EvaluationSet:
-    """The set of pairs taken from the training text, in an order that depends on the sentences only."""
+    """The set of pairs taken from the training text, in an order that depends on the sentences only.
+
+    A source with several translations appears once, with all of them as its references.
+    """
     tidied = [(corpus, Row(tidy(row.src), tidy(row.tgt), row.line)) for corpus, row in rows]
     tidied.sort(key=lambda item: (sentence_key(item[1].src), item[1].src, item[1].tgt))
     return EvaluationSet("held out", _merge((row, *way) for corpus, row in tidied for way in directions(corpus)))

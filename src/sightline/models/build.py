@@ -49,7 +49,7 @@ class ModelConfig(Settings):
     bias: bool = True
     """Biases in the attention projections."""
     max_len: int = 1024
-    """Positions a learned scheme has, and the longest sentence that is translated, in tokens."""
+    """The longest sentence that is read or written, in tokens; also how many positions a learned scheme has."""
     tie_embeddings: bool = True
     """The target embedding is also the output layer."""
     share_embeddings: bool = True

@@ -63,6 +63,11 @@ class EncoderDecoder(nn.Module):
         self.head = head
         self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
 
+    @property
+    def max_len(self) -> int:
+        """The most tokens of a translation."""
+        return self.tgt_embed.position.max_len
+
     def encode(self, src: Int[Tensor, "b s"]) -> Float[Tensor, "b s m"]:
         """The memory: one vector per source token, each having looked at all the others."""
         return self.encoder(self.src_embed(src), Mask(keys=src != self.pad_id))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,7 @@ class KeyValues:
         return KeyValues(self.k.index_select(0, index), self.v.index_select(0, index))
 
 
+@runtime_checkable
 class Cache(Protocol):
     """What self-attention asks of its memory."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ class Loss:
     """Target tokens (or whatever the task counts)."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """The seam between the training loop and what is learned."""
 

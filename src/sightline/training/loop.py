@@ -27,6 +27,8 @@ class Step:
     """Target tokens of the step, without padding."""
     tokens_per_second: float
     """Target tokens a second, without padding."""
+    padding: float
+    """Share of the tokens of both sides that was padding."""
     lr: float
     """Learning rate."""
     grad_norm: float
@@ -118,7 +120,8 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
     run.position.step = index
     run.position.tokens += count
     seconds = time.monotonic() - began
-    return Step(index, total / count, count, count / seconds, lr, norm, run.position.epoch)
+    padding = sum(batch.padding for batch in batches) / len(batches)
+    return Step(index, total / count, count, count / seconds, padding, lr, norm, run.position.epoch)
 
 
 def _after(run: Run, step: Step) -> Step:
@@ -132,6 +135,7 @@ def _after(run: Run, step: Step) -> Step:
             "lr": step.lr,
             "grad_norm": round(step.grad_norm, 4),
             "tokens_per_second": round(step.tokens_per_second),
+            "padding": round(step.padding, 4),
             "epoch": step.epoch,
         },
     )
