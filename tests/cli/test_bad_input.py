@@ -370,7 +370,7 @@ def test_a_start_from_a_missing_bundle_is_refused(refused, tsv):
 
 
 def test_a_real_process_exits_with_two_and_writes_to_the_error_stream():
-    command = [sys.executable, "-m", "sightline.cli.main", "train", "--data", "missing.tsv"]
+    command = [sys.executable, "-m", "sightline", "train", "--data", "missing.tsv"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith("error: ") and "missing.tsv does not exist" in ended.stderr

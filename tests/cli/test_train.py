@@ -66,7 +66,7 @@ def test_prepare_prints_a_report_and_train_uses_what_it_made(sightline, tsv, tmp
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_saves_and_the_run_goes_on(sightline, tsv, tmp_path):
     settings = [s for s in SMALL if "max_steps" not in s]
-    command = [sys.executable, "-m", "sightline.cli.main", "train", "--data", str(tsv), "--out", "mine"]
+    command = [sys.executable, "-m", "sightline", "train", "--data", str(tsv), "--out", "mine"]
     with subprocess.Popen(
         [*command, *settings, "train.max_steps=100000", "train.validate_every=100000"],
         stdout=subprocess.PIPE,

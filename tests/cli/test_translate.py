@@ -94,7 +94,7 @@ def test_a_source_that_is_too_long_is_cut_with_a_warning(sightline, trained):
 
 @pytest.mark.e2e
 def test_a_process_answers_each_line_before_the_next_is_given(trained):
-    command = [sys.executable, "-m", "sightline.cli.main", "translate", "--model", str(trained)]
+    command = [sys.executable, "-m", "sightline", "translate", "--model", str(trained)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment

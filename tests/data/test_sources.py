@@ -84,7 +84,7 @@ def test_parquet_is_read_through_datasets(tmp_path, monkeypatch):
 
 def test_without_the_extra_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install sightline[data]" in message(tmp_path, pairs="wmt14:de-en", format="hub")
+    assert "pip install datasets" in message(tmp_path, pairs="wmt14:de-en", format="hub")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_folder_with_a_run_of_other_settings_is_refused(settings: list[str], t
 def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) -> list[int]:
     """Run to the end while killing the process at random moments; returns the steps saved at each kill."""
     generator = random.Random(seed)
-    command = [sys.executable, "-m", "sightline.cli.main", "train", "copy", *settings, "--out", str(folder)]
+    command = [sys.executable, "-m", "sightline", "train", "copy", *settings, "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     saved = []
     while True:

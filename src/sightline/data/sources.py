@@ -287,7 +287,7 @@ def _load(where: str, corpus: CorpusSettings, *arguments: str, **options: Any) -
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DataError(f"reading {where} needs the package datasets: pip install sightline[data]") from error
+        raise DataError(f"reading {where} needs the package datasets: pip install datasets") from error
     try:
         records = iter(datasets.load_dataset(*arguments, **options, streaming=True))
         for number in itertools.count(1):
