@@ -81,3 +81,11 @@ def test_a_damaged_bundle_names_the_file(
 def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="sightline train"):
         load_bundle(tmp_path / "nothing")
+
+
+def test_a_config_that_does_not_go_with_the_weights_takes_no_memory(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path, bundle)
+    config = tmp_path / "config.toml"
+    config.write_text(config.read_text().replace("d_ff = 32", "d_ff = 1000000000000"))
+    with pytest.raises(BundleError, match=r"does not fit its config.toml: .*ffn"):
+        load_bundle(tmp_path)

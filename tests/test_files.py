@@ -17,6 +17,7 @@ from sightline.files import (
     atomic_folder,
     check_free_space,
     explain_os_errors,
+    locked,
     readable_os_error,
     restore_folder,
     sha256,
@@ -230,3 +231,11 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path: Path):
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(UserError, match="there is no such file"):
         sha256(tmp_path / "absent")
+
+
+def test_a_lock_keeps_another_process_out_until_it_is_left(tmp_path: Path):
+    code = f"from sightline.files import locked\nwith locked({str(tmp_path / 'lock')!r}, 'busy'): pass"
+    with locked(tmp_path / "lock", "a run is being trained"):
+        inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "UserError" in inside.stderr and "busy by another process" in inside.stderr
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,6 +1,8 @@
 """A trained thing in one folder: `config.toml`, `model.safetensors`, `tokenizer.json`, `card.md`."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,29 +105,41 @@ def load_bundle(folder: str | Path) -> Bundle:
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     except (UserError, ValueError, KeyError) as error:
         raise BundleError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
+    sizes = tokenizer.src_vocab_size, tokenizer.tgt_vocab_size
+    with torch.device("meta"):  # no memory is taken for a config that does not go with the file
+        _check_shapes(build_model(config.model, *sizes), folder / "model.safetensors")
     with torch.random.fork_rng(devices=[]):
-        model = build_model(config.model, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
+        model = build_model(config.model, *sizes)
     _fill(model, folder / "model.safetensors")
     card = folder / "card.md"
-    return Bundle(config, model.eval(), tokenizer, card.read_text(encoding="utf-8") if card.is_file() else "")
+    return Bundle(
+        config, model.eval(), tokenizer, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    )
 
 
+def _check_shapes(model: nn.Module, path: Path) -> None:
+    with _readable(path), safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    if found.keys() != parameters.keys():
+        odd = sorted(found.keys() ^ parameters.keys())[:3]
+        raise BundleError(f"{path} does not fit its config.toml: {', '.join(odd)} is in only one of the two.")
+    for name, shape in parameters.items():
+        if found[name] != shape:
+            raise BundleError(f"{path} does not fit its config.toml: {name} is {found[name]}, not {shape}.")
+
+
+@torch.no_grad()
 def _fill(model: nn.Module, path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
+    with _readable(path):
         tensors = load_file(path)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(tensors[name])
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, OSError, ValueError, json.JSONDecodeError) as error:
         raise BundleError(f"{path} is damaged ({error}). Copy it again, or train again.") from error
-    parameters = dict(model.named_parameters())
-    if names != set(parameters):
-        odd = sorted(names ^ set(parameters))[:3]
-        raise BundleError(f"{path} does not fit its config.toml: {', '.join(odd)} is in only one of the two.")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            if tensors[name].shape != parameter.shape:
-                raise BundleError(
-                    f"{path} does not fit its config.toml: {name} is {tuple(tensors[name].shape)}, "
-                    f"not {tuple(parameter.shape)}."
-                )
-            parameter.copy_(tensors[name])

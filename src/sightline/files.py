@@ -13,10 +13,16 @@ from pathlib import Path
 
 from sightline.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 __all__ = [
     "atomic_folder",
     "check_free_space",
     "explain_os_errors",
+    "locked",
     "readable_os_error",
     "restore_folder",
     "sha256",
@@ -108,6 +114,35 @@ def restore_folder(target: str | Path) -> bool:
         return False
     os.replace(max(aside, key=lambda path: path.stat().st_mtime), final)
     return True
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, what: str) -> Iterator[None]:
+    """Inside the ``with`` block no other process passes the same file; the system frees it when a process dies.
+
+    Does nothing where the system or the disk knows no locks.
+
+    Raises:
+        UserError: another process is inside; ``what`` says what it does there.
+    """
+    if fcntl is None:
+        yield
+        return
+    with explain_os_errors(path, doing="write"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{Path(path).parent}: {what} by another process. Wait for it, or choose another."
+            ) from error
+        except OSError:  # a network disk without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_free_space(folder: str | Path, needed: int) -> None:

@@ -70,7 +70,7 @@ BAD_FILES = {
     "one column": ("pairs.tsv", LINES + b"only one\n", ["pairs.tsv line 61 has 1 column", "only one"]),
     "CSV with an open quotation mark": ("pairs.csv", b'a,b\n"c,d\n', ["pairs.csv line 2 is not CSV", "quotation"]),
     "broken JSON": ("pairs.jsonl", b'["a", "b"]\n{"a": \n', ["pairs.jsonl line 2 is not JSON"]),
-    "JSON without the keys": ("pairs.jsonl", b'{"en": "a", "de": "b"}\n', ["line 1", "It has: en, de", "columns"]),
+    "JSON without two texts": ("pairs.jsonl", b'{"en": "a", "n": 1}\n', ["line 1", "It has: en, n", "columns"]),
     "an unknown ending": ("pairs.docx", LINES, ["pairs.docx", ".tsv", "format ="]),
     "three lines": ("pairs.tsv", b"a\tb\nc\td\ne\tf\n", ["3 sentence pairs", "at least 50"]),
     "empty sides only": ("pairs.tsv", b"a house\t\n" * 60, ["no pairs are left", "60", "one side is empty"]),
@@ -115,6 +115,14 @@ def test_swapped_sides_are_found(refused, sightline, tmp_path):
     (tmp_path / "c.en").write_text("".join(f"{en}\n" for en, _ in pairs), encoding="utf-8")
     names = ["swapped", "Swap src and tgt", "c.zh"]
     refused("prepare", "--src", "c.zh", "--tgt", "c.en", "--src-lang", "en", "--tgt-lang", "zh", names=names)
+
+
+def test_swapped_sides_are_found_also_within_one_script(refused, sightline, tmp_path):
+    pairs = [(f"the man with the dog is in house {n}", f"der Mann mit dem Hund ist in Haus {n}") for n in range(60)]
+    (tmp_path / "c.de").write_text("".join(f"{en}\n" for en, _ in pairs), encoding="utf-8")
+    (tmp_path / "c.en").write_text("".join(f"{de}\n" for _, de in pairs), encoding="utf-8")
+    refused("prepare", "--src", "c.en", "--tgt", "c.de", names=["swapped", "reads like de", "Swap src and tgt"])
+    assert sightline("prepare", "--src", "c.de", "--tgt", "c.en", "--src-lang", "en", "--tgt-lang", "de").status == 0
 
 
 def test_a_column_that_is_not_there_is_named_with_its_neighbour(refused, tmp_path):
@@ -381,3 +389,63 @@ def test_every_recipe_that_comes_along_is_right():
 
     for path in RECIPES.glob("*.toml"):
         assert read_recipe(path.stem).name == path.stem
+
+
+def test_a_folder_of_the_users_own_is_never_replaced(refused, tsv, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious.txt").write_text("mine")
+    refused("train", "--data", tsv, "--out", tmp_path, names=["data holds files", "--out"], changes=True)
+    assert (tmp_path / "data" / "precious.txt").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.toml").write_text("a = 1")
+    refused("train", "--data", tsv, "--out", tmp_path / "other", names=["would overwrite (config.toml)", "--out"])
+
+
+def test_a_trained_model_without_its_state_is_not_trained_over(refused, run):
+    shutil.rmtree(run / "state")
+    refused("train", run, names=["a trained model without the state", "--out"])
+
+
+def test_a_corpus_that_changed_under_a_run_is_refused(refused, sightline, tsv, tmp_path):
+    arguments = ["train", "--data", tsv, *TINY, "model.d_model=16", "--out", tmp_path / "mine"]
+    assert sightline(*arguments).status == 0
+    text = tsv.read_text(encoding="utf-8")
+    later = (tmp_path / "mine" / "data" / "meta.json").stat().st_mtime + 10
+    tsv.write_text(text + "one more\teins mehr\n", encoding="utf-8")
+    os.utime(tsv, (later, later))
+    refused(*arguments, names=["pairs.tsv has changed", "--out"])
+    tsv.write_text(text, encoding="utf-8")
+    os.utime(tsv, (later, later))
+    assert "is trained already" in sightline(*arguments).out
+    tsv.unlink()
+    assert "is trained already" in sightline("train", tmp_path / "mine").out
+
+
+def test_a_run_without_validation_sentences_is_refused(refused, tsv):
+    names = ["no validation sentences", "hold_out_valid"]
+    refused("train", "--data", tsv, "data.hold_out_valid=0", "--out", "mine", names=names, changes=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("name=../elsewhere", "a name is letters"),
+        ("model.n_kv_heads=-1", "model.n_kv_heads"),
+        ("train.betas=[1.5, 0.9]", "train.betas"),
+        ("train.seed=-1", "train.seed"),
+        ("data.split_seed=-1", "data.split_seed"),
+        ("decoding.beam=100000", "decoding.beam"),
+        ('model.attention={kind="cosine", length="x"}', "Cosine cannot be made"),
+        ('data.train.src_lang="../x"', "src_lang is a code"),
+    ],
+)
+def test_a_setting_out_of_its_bounds_is_named(setting, said, refused):
+    refused("train", "copy", setting, names=[said])
+
+
+def test_a_folder_that_is_missing_is_said_by_doctor(refused):
+    refused("doctor", "--folder", "nowhere", names=["nowhere does not exist"])
+
+
+def test_an_argument_that_is_not_utf8_is_said(refused, trained):
+    refused("translate", "\udcff", "--model", trained, names=["not UTF-8"])

@@ -52,3 +52,17 @@ def test_a_model_translates_sources_of_ones_own_and_the_output_is_kept(sightline
     result = sightline("evaluate", trained, "--src", "numbers", "--ref", "numbers", "--output", "hyp")
     assert result.status == 0 and "3 sentences" in result.out
     assert (tmp_path / "hyp").read_text() == sightline("translate", "--model", trained, "--file", "numbers").out
+
+
+def test_the_one_target_language_of_a_model_may_be_named(sightline, tsv):
+    tiny = [
+        "model.d_model=16",
+        "model.d_ff=16",
+        "train.max_steps=2",
+        "train.tensorboard=false",
+        "decoding.max_len_extra=2",
+    ]
+    languages = ["--src-lang", "xx", "--tgt-lang", "de"]
+    assert sightline("train", "--data", tsv, *languages, *tiny, "--out", "mine").status == 0
+    assert "BLEU" in sightline("evaluate", "mine", "--to", "de").out
+    assert sightline("evaluate", "mine", "--to", "fr").status == 2

@@ -9,6 +9,8 @@ import tomllib
 
 import pytest
 
+from sightline.data.prepare import Prepared
+
 SMALL = [
     "model.d_model=16",
     "model.d_ff=16",
@@ -123,3 +125,21 @@ def test_doctor_names_versions_format_memory_and_disk(sightline, monkeypatch):
     assert result.status == 0
     for word in ("torch", "processor", "number format", "memory free", "disk free", "built-in model", "python"):
         assert word in result.out
+
+
+def test_json_objects_are_pairs_of_their_first_two_texts_or_of_named_ones(sightline, sentences, tmp_path):
+    rows = [{"id": n, "en": src, "de": tgt, "note": "x"} for n, (src, tgt) in enumerate(sentences)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert sightline("prepare", "--data", "pairs.jsonl", "--out", "first").status == 0
+    named = sightline("prepare", "--data", "pairs.jsonl", 'data.train.0.columns=["de", "en"]', "--out", "named")
+    assert named.status == 0, named.err
+    first, second = (Prepared.open(tmp_path / name / "data").evaluation("valid")[0] for name in ("first", "named"))
+    assert (first.src, first.refs) in [(src, (tgt,)) for src, tgt in sentences]
+    assert (second.refs[0], (second.src,)) in [(src, (tgt,)) for src, tgt in sentences]
+
+
+def test_the_card_names_the_command_that_made_the_model(trained):
+    command = next(
+        line for line in (trained / "card.md").read_text().splitlines() if line.startswith("sightline train")
+    )
+    assert command.startswith("sightline train copy") and "train.max_steps=4" in command

@@ -299,3 +299,26 @@ def test_progress_is_told_and_compressed_files_are_read(tmp_path):
         ("learning the vocabulary", 840, 840),
         ("tokenising", 840, 840),
     ]
+
+
+def test_a_vocabulary_with_tags_asks_for_tags(tmp_path):
+    tagged = prepared(tmp_path, sentences(), both_directions=True, hold_out_test=0).tokenizer
+    with pytest.raises(ConfigError, match="tag_target"):
+        prepared(tmp_path, tokenizer=tagged)
+
+
+def test_a_test_set_alone_leaves_validation_sentences_to_be_set_aside(tmp_path):
+    write_tsv(tmp_path / "test.tsv", [("A dog.", "一只狗。")])
+    found = prepared(tmp_path, sentences(), test={"pairs": "test.tsv"})
+    assert len(found.evaluation("test")) == 1 and len(found.evaluation("valid")) == len(sentences()) // 50
+
+
+def test_duplicates_and_unknown_tokens_are_counted_also_when_they_stay(tmp_path):
+    pairs = sentences()
+    rare = [("The zebra runs here with 2 friends.", "那只斑马和2个朋友在这里跑。")]
+    found = prepared(tmp_path, pairs + pairs[:7] + rare, drop_duplicates=False, hold_out_valid=0, hold_out_test=0)
+    assert found.report.duplicates == 7 and found.report.kept == len(pairs) + 8
+    assert found.report.unknown > 0
+    console = Console(file=io.StringIO(), width=100)
+    print_report(found.report, console)
+    assert "the same pair again" in console.file.getvalue() and "unknown tokens in training" in console.file.getvalue()

@@ -33,6 +33,14 @@ def test_a_text_has_the_same_translation_alone_and_in_any_batch(parts: Parts, be
     assert whole == alone
 
 
+def test_a_wide_beam_takes_fewer_sentences_at_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    start = EncoderDecoder.start
+    monkeypatch.setattr(EncoderDecoder, "start", lambda self, src: seen.append(src.numel()) or start(self, src))
+    translate(*parts, LINES, None, DecodingSettings(beam=4, batch_tokens=160), max_len=64)
+    assert max(seen) <= 40 and len(seen) > 1
+
+
 def test_order_is_kept_and_an_empty_text_stays_empty(parts: Parts) -> None:
     settings = DecodingSettings(beam=2)
     texts = [LINES[0], "", "   ", LINES[3][:9]]

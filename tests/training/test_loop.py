@@ -17,7 +17,13 @@ def test_a_loop_of_ones_own_sees_every_step(settings: list[str], tmp_path: Path)
     seen = []
     for step in fit(load_run("copy", *settings, out=tmp_path)):
         seen.append(step.index)
-        assert math.isfinite(step.loss) and step.tokens > 0 and step.lr > 0 and step.grad_norm > 0 and 0 <= step.padding < 1
+        assert (
+            math.isfinite(step.loss)
+            and step.tokens > 0
+            and step.lr > 0
+            and step.grad_norm > 0
+            and 0 <= step.padding < 1
+        )
         assert bool(step.validation) == (step.index % 8 == 0)
     assert seen == list(range(1, 21))
 

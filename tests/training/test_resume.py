@@ -1,5 +1,6 @@
 """A run that was stopped ends with the same weights, bit for bit, as one that was not."""
 
+import json
 import os
 import random
 import signal
@@ -123,3 +124,16 @@ def test_killed_at_random_moments_also_while_saving_the_result_is_the_same(
     saved = kill_and_resume(settings, tmp_path / "killed", kills, seed=kills)
     print(f"killed {len(saved)} times, with these steps saved: {saved}")
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_what_is_chosen_for_the_machine_is_saved_before_the_first_step_ends(
+    settings: list[str], tmp_path: Path
+) -> None:
+    steps = fit(load_run("copy", *settings, out=tmp_path))
+    next(steps)
+    chosen = json.loads((tmp_path / "state" / "step-00000000" / "state.json").read_text())["position"]
+    assert (chosen["precision"], chosen["threads"], chosen["batch_tokens"]) == ("fp32", 1, 400)
+    with pytest.raises(UserError, match="being trained in this folder"):
+        load_run("copy", *settings, out=tmp_path)
+    steps.close()
+    assert load_run("copy", *settings, out=tmp_path).position.step == 1

@@ -70,6 +70,7 @@ def _derived(
     out: Path | None,
 ) -> "tuple[Recipe, Path, list[str]]":
     from sightline.config import Document, apply_overrides, parse
+    from sightline.data.settings import DataSettings
     from sightline.data.sources import CorpusSettings
     from sightline.training.derive import derive
     from sightline.training.recipe import Recipe
@@ -93,7 +94,9 @@ def _derived(
         )
     if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived
         return _begun(folder, corpus, settings), folder, [f"settings as in {folder / 'recipe.toml'}"]
-    recipe, reasons = derive(corpus, Path(), name)
+    about_it = [setting for setting in settings if setting.startswith("data.train.")]
+    named = apply_overrides(Document({"train": [corpus.model_dump(exclude_none=True)]}), [s[5:] for s in about_it])
+    recipe, reasons = derive(parse(DataSettings, named).train[0], Path(), name)
     document = apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings)
     return parse(Recipe, document), folder, reasons
 

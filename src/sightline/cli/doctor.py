@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sightline.errors import UserError
+
 
 def doctor(
     folder: Annotated[Path, typer.Option(metavar="DIR", help="Folder whose disk is looked at.")] = Path(),
@@ -15,6 +17,9 @@ def doctor(
     """Show versions, processor features, the number format that is fastest here, free memory and disk."""
     from rich.console import Console
     from rich.table import Table
+
+    if not folder.exists():
+        raise UserError(f"--folder {folder} does not exist: give a folder whose disk is to be looked at.")
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sightline.errors import ConfigError, DataError, UserError
+from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -153,7 +153,7 @@ def _test_set(
             "There is no test set: give --src FILE --ref FILE, or --recipe NAME (for the built-in model: "
             "--recipe tatoeba-en-zh), or the folder of a run."
         )
-    examples = [e for e in prepared.evaluation(split) if to is None or e.to == to]
+    examples = [e for e in prepared.evaluation(split) if to is None or to == (e.to or prepared.tgt_lang)]
     if not examples:
         raise DataError(f"{chosen.name} has no {split} sentences{f' into {to}' if to else ''}. Give --src and --ref.")
     return examples, chosen.metric, chosen.expected, prepared.tgt_lang
@@ -186,13 +186,8 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
         return lines
     from sightline.runtime.translator import load
 
-    translator = load(system)
-    missing = {e.to for e in examples if e.to} - set(translator.languages)
-    if missing:
-        raise UserError(f"{system or 'The built-in model'} does not translate to {', '.join(sorted(missing))}.")
-    return [
-        best[0].text for best in translator.translate([e.src for e in examples], [e.to for e in examples], **decoding)
-    ]
+    found = load(system).translate([e.src for e in examples], [e.to for e in examples], **decoding)
+    return [best[0].text for best in found]
 
 
 def _show(console: "Console", language: str, found: dict[str, Any]) -> None:

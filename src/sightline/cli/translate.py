@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from sightline.errors import DataError, UserError
-from sightline.files import explain_os_errors
+from sightline.files import explain_os_errors, readable_os_error
 
 if TYPE_CHECKING:
     from sightline.tasks.translation import Translated
@@ -103,12 +103,19 @@ def _shown(line: str, found: "list[Translated]", as_json: bool, n_best: int) -> 
 
 def _one_line(texts: list[str]) -> list[str]:
     """Texts from the command line; a line break inside one is a blank, so that a text stays a line."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"The text {text!r} is not UTF-8. Convert it first, or give it in a file.") from error
     return [" ".join(text.splitlines()) for text in texts]
 
 
 def _batches(file: Path | None) -> Iterator[list[str]]:
     """Lines in groups: all that are there already, so that a slow writer is answered at once and a file goes in bulk."""
     if file is None:
+        if sys.stdin is None:
+            raise UserError("There is no standard input to read: give the text, or --file.")
         if sys.stdin.isatty():
             print("Type a line to translate; end with Ctrl-D.", file=sys.stderr)
         yield from _arriving(sys.stdin.buffer, "the standard input")
@@ -127,11 +134,16 @@ def _batches(file: Path | None) -> Iterator[list[str]]:
 
 def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     arrived: queue.Queue[bytes | None] = queue.Queue(2 * WINDOW)
+    refused: list[OSError] = []
 
     def read() -> None:
-        for line in iter(lambda: stream.readline(LONGEST + 1), b""):
-            arrived.put(line)
-        arrived.put(None)
+        try:
+            for line in iter(lambda: stream.readline(LONGEST + 1), b""):
+                arrived.put(line)
+        except OSError as error:
+            refused.append(error)
+        finally:
+            arrived.put(None)
 
     threading.Thread(target=read, daemon=True, name="stdin").start()
     number, more = 0, True
@@ -155,6 +167,8 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
             yield lines
         if problem is not None:
             raise problem
+    if refused:
+        raise readable_os_error(refused[0], name, "read")
 
 
 def _decoded(raw: bytes, number: int, name: str) -> str:

@@ -11,9 +11,11 @@ class Measures:
     def __init__(self) -> None:
         self._histograms = [np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)]
         self._sums = np.zeros(6)
+        self.unknown = 0
 
-    def add(self, src: list[list[int]], tgt: list[list[int]]) -> None:
+    def add(self, src: list[list[int]], tgt: list[list[int]], unk_id: int) -> None:
         """Count the pairs of a chunk, given as ids."""
+        self.unknown += sum(ids.count(unk_id) for side in (src, tgt) for ids in side)
         counts = np.array([[len(ids) for ids in side] for side in (src, tgt)])
         for k, old in enumerate(self._histograms):
             added = np.bincount(counts[k], minlength=len(old))

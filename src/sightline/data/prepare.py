@@ -24,7 +24,7 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import ConfigError, DataError
 from sightline.files import atomic_folder, check_free_space, restore_folder, sha256
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 2000
 _EXAMPLES = 3
 _JUDGED_FROM = 10
@@ -91,16 +91,26 @@ def prepare(
     if isinstance(tokenizer, Tokenizer):
         for tag in data.tags():
             tokenizer.tag_id(tag)
+        if tokenizer.tags and not data.tags():
+            raise ConfigError(
+                f"The model to start from is told its target language by a tag ({', '.join(tokenizer.tags)}): set "
+                "data.tag_target = true."
+            )
     restore_folder(folder)
     fingerprint = _fingerprint(data, tokenizer, base)
     if _written_with(folder) == fingerprint:
         return Prepared.open(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "meta.json").is_file():
+        raise DataError(
+            f"{folder} holds files that sightline did not write, and the prepared corpus would take their place. "
+            "Choose another folder with --out."
+        )
     files = [path for corpus in data.corpora() for path in corpus.paths(base) if path.is_file()]
     check_free_space(folder.parent, 50_000_000 + sum(_unpacked_size(path) for path in files) * 3)
     with atomic_folder(folder) as partial:
         preparation = _Preparation(data, base, partial, progress)
         preparation.run(tokenizer)
-        hashes = {path.name: sha256(path) for path in files}
+        hashes = {_known_as(path, files): sha256(path) for path in files}
         for name in ("valid", "test"):
             if (partial / f"{name}.jsonl").exists():
                 hashes[f"{name}.jsonl as used"] = sha256(partial / f"{name}.jsonl")
@@ -108,6 +118,30 @@ def prepare(
         meta = {"fingerprint": fingerprint, "hashes": hashes, **languages}
         (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     return Prepared.open(folder)
+
+
+def reopen(data: DataSettings, folder: Path, base: Path) -> Prepared:
+    """The corpus that a run began with: its vocabulary and its sets belong to the weights, so nothing is made anew.
+
+    Raises DataError if a file that it was made of has changed since; files that are gone are not needed any more.
+    """
+    prepared = Prepared.open(folder)
+    files = [path for corpus in data.corpora() for path in corpus.paths(base) if path.is_file()]
+    for path in files:
+        earlier = prepared.hashes.get(_known_as(path, files))
+        changed = path.stat().st_mtime > (folder / "meta.json").stat().st_mtime
+        if changed and earlier is not None and sha256(path) != earlier:
+            raise DataError(
+                f"{path} has changed since this run began with it, and the run goes on only with the text it knows. "
+                "Put the earlier file back, or train on the new one in another folder (--out)."
+            )
+    return prepared
+
+
+def _known_as(path: Path, files: Sequence[Path]) -> str:
+    """How a file is named in `hashes`: by its name, with its folder where two have the same."""
+    alike = [other for other in files if other.name == path.name]
+    return path.name if len(set(alike)) < 2 else f"{path.parent.name}/{path.name}"
 
 
 class _Preparation:
@@ -153,7 +187,9 @@ class _Preparation:
                 continue
             corpus = self.data.completed(corpus)
             found = read_set(corpus, self.base, self.data.directions(corpus))
-            check_order(self.survey.sides[0], self.data.train[0].names(), found.sides, corpus.names())
+            first = self.data.train[0]
+            if (corpus.src_lang, corpus.tgt_lang) == (first.src_lang, first.tgt_lang):
+                check_order(self.survey.sides[0], first.names(), found.sides, corpus.names())
             self.sets[name] = found
             if found.empty:
                 self.warnings.append(f"{found.empty:,} pairs of {corpus.names()} have an empty side and were left out.")
@@ -169,8 +205,7 @@ class _Preparation:
         for name, why in (("test", IN_TEST), ("valid", IN_VALID)):
             if name in self.sets:
                 survey.drop_sentences(self.sets[name].src_keys, self.sets[name].tgt_keys, why)
-        if data.drop_duplicates:
-            survey.drop_duplicates()
+        self.duplicates = survey.find_duplicates(drop=data.drop_duplicates)
         survey.forget_pairs()
         wanted = self._hold_out_sizes(int((survey.fate == KEEP).sum()))
         if any(wanted.values()):
@@ -194,7 +229,7 @@ class _Preparation:
 
     def _hold_out_sizes(self, pairs: int) -> dict[int, int]:
         data = self.data
-        automatic = min(1000, pairs // 50) if data.valid is None and data.test is None else 0
+        automatic = min(1000, pairs // 50) if data.valid is None else 0
         wanted = {HELD_TEST: 0, HELD_VALID: 0}
         for fate, given, count in (
             (HELD_TEST, data.test, data.hold_out_test),
@@ -307,7 +342,7 @@ class _Preparation:
             ids, out = (tgt, src) if exchanged else (src, tgt)
             from_texts, to_texts = (tgt_texts, src_texts) if exchanged else (src_texts, tgt_texts)
             writer.add([tag + row for row in ids] if tag else ids, out, from_texts, to_texts, to, chunk[0][0])
-        self.measures.add(src, tgt)
+        self.measures.add(src, tgt, self.tokenizer.unk_id)
         for s, t in zip(src_texts, tgt_texts, strict=True):
             if len(self.samples) >= _EXAMPLES:
                 break
@@ -327,6 +362,9 @@ class _Preparation:
             kept=kept,
             held_out=sum(map(len, self.held.values())),
             dropped=self.dropped,
+            duplicates=self.duplicates,
+            duplicates_dropped=self.data.drop_duplicates,
+            unknown=self.measures.unknown,
             copies=survey.copies,
             src_lengths=src_lengths,
             tgt_lengths=tgt_lengths,

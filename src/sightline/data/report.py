@@ -76,7 +76,13 @@ class Report:
     """Pairs that are trained on (each in both directions, if that is set)."""
     held_out: int
     dropped: dict[str, Dropped]
+    duplicates: int
+    """Pairs that are the same as an earlier one."""
+    duplicates_dropped: bool
+    unknown: int
+    """Tokens of the training text that the vocabulary does not have."""
     copies: int
+    """Pairs with both sides the same, dropped or not."""
     src_lengths: Lengths
     tgt_lengths: Lengths
     ratio: float
@@ -150,6 +156,8 @@ def _pairs(report: Report) -> Table:
         add(f"read from {_file_names(name)}", count)
     for reason, dropped in report.dropped.items():
         add(f"dropped: {reason}", dropped.count, "yellow")
+    if report.duplicates and not report.duplicates_dropped:
+        add("kept, though the same pair again", report.duplicates)
     if report.held_out:
         add("set aside", report.held_out)
     add("trained on", report.kept, "bold green")
@@ -171,6 +179,8 @@ def _tokens(report: Report) -> Table:
         table.add_row(f"  {name}", f"{size:,}", f"{lengths.mean:.1f}", f"{lengths.p95}", f"{lengths.longest}")
     table.add_row("  target / source", "", f"{report.ratio:.2f}")
     table.add_row("  correlation of lengths", "", f"{report.correlation:.2f}")
+    if report.unknown:
+        table.add_row("  unknown tokens in training", "", f"{report.unknown:,}")
     return table
 
 

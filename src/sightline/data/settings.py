@@ -3,7 +3,7 @@
 import itertools
 from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sightline.config import Settings
 from sightline.data.sources import CorpusSettings
@@ -22,22 +22,22 @@ class DataSettings(Settings):
     """Test text: only the final score comes from it."""
     hold_out_valid: int | None = None
     """When no valid is given: how many source sentences of the training text to set aside for validation, with all that
-    is connected to them. Left out, with no test given either: 2 % of the pairs, at most 1000."""
+    is connected to them. Left out: 2 % of the pairs, at most 1000."""
     hold_out_test: int | None = None
-    """The same for the test set."""
+    """The same for the test set. Left out, with a valid set given: none."""
     both_directions: bool = False
     """Train both directions, source to target and back, in one model; a tag before the source asks for the language."""
     tag_target: bool = False
     """Put the tag of the target language before the source, also with one direction only."""
     max_len: int = 256
-    """Pairs with more tokens on a side are left out."""
+    """Pairs with more tokens on a side, or more than model.max_len, are left out."""
     max_ratio: float = 9.0
     """Pairs with one side this many times longer than the other are left out (once it has more than 10 tokens)."""
     drop_duplicates: bool = True
     """Of pairs that are the same, keep the first."""
     drop_copies: bool = False
     """Leave out pairs with both sides the same."""
-    split_seed: int = 1
+    split_seed: int = Field(default=1, ge=0)
     """Another number sets other sentences aside."""
 
     @field_validator("train", mode="before")

@@ -4,6 +4,7 @@ import csv
 import html
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ class CorpusSettings(Settings):
     format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "hub"] = "auto"
     """Format of `pairs`; auto goes by the file's ending."""
     columns: tuple[int | str, int | str] = (0, 1)
-    """Source and target column of `pairs`: numbers from 0, or names (the header of a TSV or CSV; fields such as
-    "translation.en" of JSONL, Parquet and Hub)."""
+    """Source and target column of `pairs`: numbers from 0 (of JSON objects, those of their texts), or names (the header of a
+    TSV or CSV; fields such as "translation.en" of JSONL, Parquet and Hub)."""
     src_lang: str = ""
     """Source language, such as "en"."""
     tgt_lang: str = ""
@@ -51,6 +52,9 @@ class CorpusSettings(Settings):
             )
         if self.pairs is None and self.format != "auto":
             raise ValueError(f"format = {self.format!r} is for one file of pairs: give pairs, or leave format out")
+        for name in ("src_lang", "tgt_lang"):
+            if not re.fullmatch(r"[\w-]*", getattr(self, name)):
+                raise ValueError(f"{name} is a code such as en, zh or pt-BR, not {getattr(self, name)!r}")
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be above 0, not {self.weight}")
         if any(isinstance(column, int) and column < 0 for column in self.columns):
@@ -245,6 +249,9 @@ def _record(where: str, record: Any, columns: tuple[int | str, int | str], numbe
 
 
 def _field(where: str, record: Any, column: int | str) -> str:
+    if isinstance(column, int) and isinstance(record, dict):  # the first text, the second text ...
+        texts = [name for name, value in record.items() if isinstance(value, str)]
+        column = texts[column] if column < len(texts) else column
     whole = isinstance(column, int) or (isinstance(record, dict) and column in record)
     keys: Any = [column] if whole else str(column).split(".")
     value = record

@@ -96,12 +96,14 @@ class Survey:
         """Pairs with both sides the same stay."""
         self.fate[self.fate == COPY] = KEEP
 
-    def drop_duplicates(self) -> None:
-        """Of pairs that are the same but for whitespace, the first stays."""
+    def find_duplicates(self, drop: bool) -> int:
+        """How many pairs are the same as an earlier one but for whitespace; with `drop` only the first stays."""
         _, first = np.unique(self._pairs, return_index=True)
-        again = np.ones(len(self.fate), dtype=bool)
+        again = self.fate == KEEP
         again[first] = False
-        self.fate[again & (self.fate == KEEP)] = DUPLICATE
+        if drop:
+            self.fate[again] = DUPLICATE
+        return int(again.sum())
 
     def drop_sentences(self, src_keys: np.ndarray, tgt_keys: np.ndarray, why: int) -> None:
         """Drop the pairs that share a source or a target with the given ones."""
@@ -109,7 +111,7 @@ class Survey:
         self.fate[known & (self.fate == KEEP)] = why
 
     def forget_pairs(self) -> None:
-        """Give back the memory that only `drop_duplicates` needs."""
+        """Give back the memory that only `find_duplicates` needs."""
         self._pairs = np.zeros(0, dtype=np.uint64)
 
 

@@ -15,4 +15,6 @@ def write_copy_corpus(path: Path, pairs: int = 4000, words: int = 40, longest: i
     seen: dict[str, None] = {}
     while len(seen) < pairs:
         seen[" ".join(str(generator.randrange(words)) for _ in range(generator.randint(1, longest)))] = None
-    write_atomically(path, "".join(f"{line}\t{line}\n" for line in seen))
+    text = "".join(f"{line}\t{line}\n" for line in seen)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, text)

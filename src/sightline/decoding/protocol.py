@@ -61,7 +61,7 @@ class Decodable(Protocol[AnyState]):
 class DecodingSettings(Settings):
     """How translations are searched for."""
 
-    beam: Annotated[int, Field(ge=1)] = 4
+    beam: Annotated[int, Field(ge=1, le=1000)] = 4
     """Hypotheses kept at each step; 1 is the greedy search."""
     length_norm: Literal["none", "average", "wu"] = "wu"
     """What the log-probability of a hypothesis is divided by, so that long ones are not at a disadvantage. average:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from typing import Any, Literal, cast
 
+from pydantic import Field
 from torch import nn
 
 from sightline.config import Settings
@@ -28,7 +29,7 @@ class ModelConfig(Settings):
     """Width of every vector that travels through the model."""
     n_heads: int = 8
     """Attention heads."""
-    n_kv_heads: int | None = None
+    n_kv_heads: int | None = Field(default=None, ge=1)
     """Heads of keys and values: fewer than n_heads is grouped-query, 1 multi-query attention; none: n_heads."""
     d_ff: int = 2048
     """Inner width of the feed-forward network."""
@@ -48,7 +49,7 @@ class ModelConfig(Settings):
     """pre (steadier) or post (the paper)."""
     bias: bool = True
     """Biases in the attention projections."""
-    max_len: int = 1024
+    max_len: int = Field(default=1024, le=1_000_000)
     """The longest sentence that is read or written, in tokens; also how many positions a learned scheme has."""
     tie_embeddings: bool = True
     """The target embedding is also the output layer."""
@@ -87,7 +88,7 @@ def build_core(config: ModelConfig) -> AttentionCore:
     Raises ConfigError for an unknown name, a class that is no core, or an argument its constructor does not take.
     """
     spec = {"kind": config.attention} if isinstance(config.attention, str) else dict(config.attention)
-    kind = spec.pop("kind", "dot")
+    kind = str(spec.pop("kind", "dot"))
     key = "model.attention"
     cls = _load_class(kind, AttentionCore, key) if ":" in kind else _choose(CORES, kind, key)
     takes = inspect.signature(cls).parameters
@@ -95,7 +96,10 @@ def build_core(config: ModelConfig) -> AttentionCore:
         if name not in takes:
             raise ConfigError(f"{key}.{name} is not an argument of {cls.__name__}.{nearest(name, takes)}")
     given = {"dropout": config.attention_dropout, "n_heads": config.n_heads}
-    return cls(**{name: value for name, value in given.items() if name in takes}, **spec)
+    try:
+        return cls(**{**{name: value for name, value in given.items() if name in takes}, **spec})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{key}: {cls.__name__} cannot be made with {spec}: {error}.") from error
 
 
 def _check(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> None:

@@ -95,8 +95,8 @@ class Translator:
                     )
                 )
             return to
-        if not tags:
-            return ""
+        if len(tags) < 2:
+            return tags[0] if tags else ""
         if len(tags) == 2 and "zh" in tags:
             other = tags[0] if tags[1] == "zh" else tags[1]
             return other if any("\u4e00" <= c <= "\u9fff" for c in text) else "zh"

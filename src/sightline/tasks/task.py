@@ -1,4 +1,4 @@
-"""What a model is trained for, behind one small interface: the loop knows nothing else."""
+"""What a model is trained for, behind one small interface: the steps of the loop know nothing else."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

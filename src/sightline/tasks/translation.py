@@ -53,7 +53,7 @@ def translate(
     results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
     todo = [i for i, text in enumerate(texts) if text.strip()]
     device = next(model.parameters()).device
-    for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens):
+    for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens // settings.beam):
         rows = [todo[k] for k in group]
         src = pad([sources[i] for i in rows], tokenizer.pad_id).to(device)
         found = [[h] for h in greedy(model, src, settings)] if settings.beam == 1 else beam_search(model, src, settings)
@@ -113,7 +113,12 @@ class TranslationTask:
     def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
         generator = generator_of(self.seed, epoch, i)
         src, tgt, to = self.pairs.text(i)
-        return self.tokenizer.sample_src(src, to or None, generator), self.tokenizer.sample_tgt(tgt, generator)
+        found = self.tokenizer.sample_src(src, to or None, generator), self.tokenizer.sample_tgt(tgt, generator)
+        return self._cut(found[0]), self._cut(found[1])
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """At most as many tokens as the model takes, eos the last."""
+        return ids if len(ids) <= self.max_len else [*ids[: self.max_len - 1], self.tokenizer.eos_id]
 
     def examples(self, split: str) -> list[Example]:
         """The sentences of "valid" (at most `max_validated`, the same ones each time) or "test"."""
@@ -123,6 +128,7 @@ class TranslationTask:
     def _evaluation_batches(self, examples: Sequence[Example]) -> Iterator[Batch]:
         src = self.tokenizer.encode_src([e.src for e in examples], [e.to for e in examples])
         tgt = self.tokenizer.encode_tgt([e.refs[0] for e in examples])
+        src, tgt = ([self._cut(ids) for ids in side] for side in (src, tgt))
         lengths = [max(len(s), len(t)) for s, t in zip(src, tgt, strict=True)]
         for group in length_groups(lengths, self.batch_tokens):
             pairs = [(src[i], tgt[i]) for i in group]

@@ -1,13 +1,16 @@
 """The card of a bundle: what it is, what it learned from, how good it is, and the command that made it."""
 
+import json
+import shlex
+
 import torch
 
-from sightline.config import Settings
 from sightline.data.prepare import Prepared
+from sightline.training.recipe import Recipe, read_recipe, recipe_names
 from sightline.training.state import Position
 
 
-def write_card(recipe: Settings, prepared: Prepared, position: Position, scores: dict[str, str]) -> str:
+def write_card(recipe: Recipe, prepared: Prepared, position: Position, scores: dict[str, str]) -> str:
     """Markdown. `scores` maps what was scored to the figures with their signatures."""
     fields = recipe.model_dump()
     files = "".join(f"| {name} | {digest} |\n" for name, digest in prepared.hashes.items())
@@ -32,11 +35,26 @@ seed {train["seed"]}. Weights kept in {fields["precision"]}.
 ## The command that made it
 
 ```
-sightline train {fields["name"]}
+{_command(recipe)}
 ```
 
 The whole recipe lies beside this card or in the release it was made with; `config.toml` holds the model and the decoding.
 """
+
+
+def _command(recipe: Recipe) -> str:
+    """`sightline train` with what makes this recipe of the one that comes with sightline, or of its own file."""
+    if recipe.name not in recipe_names():
+        return "sightline train recipe.toml"
+    own, shipped = recipe.model_dump(exclude_none=True), read_recipe(recipe.name).model_dump(exclude_none=True)
+    changes = [
+        f"{section}.{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for section, settings in own.items()
+        if isinstance(settings, dict)
+        for name, value in settings.items()
+        if value != shipped[section].get(name)
+    ]
+    return shlex.join(["sightline", "train", recipe.name, *changes])
 
 
 def _data(prepared: Prepared) -> str:

@@ -12,6 +12,7 @@ from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.data.tokenizers import TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import DataError
+from sightline.metrics.scripts import tokenizer_for
 from sightline.models.build import ModelConfig
 from sightline.training.devices import PRECISIONS, best_device, matmul_rate, usable_cores
 from sightline.training.recipe import Recipe
@@ -61,9 +62,11 @@ class Measured:
 def measure(corpus: CorpusSettings, base: Path) -> Measured:
     """Count a corpus. Raises DataError if it is empty or anything is wrong with it."""
     pairs = words = 0
+    first = (row.tgt for row in read_pairs(corpus, base))
+    has_blanks = tokenizer_for(first, corpus.tgt_lang) == "13a"
     for row in islice(read_pairs(corpus, base), COUNTED):
         pairs += 1
-        words += max(len(row.tgt.split()), len(row.tgt) / 6)
+        words += len(row.tgt.split()) if has_blanks else len(row.tgt) / 1.6
     if not pairs:
         raise DataError("The corpus has no sentence pairs. Give files with one sentence a line.")
     return Measured(pairs, words / pairs)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sightline.bundle import named_weights
+from sightline.bundle import TYPES, named_weights
 from sightline.files import write_atomically
 from sightline.metrics.translation import TranslationScores
 from sightline.training.optim import average, load_weights
@@ -79,6 +79,10 @@ def finish(run: Run) -> None:
     if len(position.snapshots) > 1 and run.settings.average > 1:
         name = f"average of the last {len(position.snapshots)} validations"
         candidates[name] = average(run.snapshot(step) for step in position.snapshots)
+    kind = TYPES[run.recipe.precision]  # chosen and scored as they will be saved
+    candidates = {
+        name: {at: tensor.to(kind).float() for at, tensor in weights.items()} for name, weights in candidates.items()
+    }
     results: dict[str, Any] = {}
     best_name, best_value = "", float("-inf")
     for name, weights in candidates.items():

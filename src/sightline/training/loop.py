@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sightline.files import locked
 from sightline.tasks.task import Loss
 from sightline.training.devices import number_format
-from sightline.training.diagnose import explain_non_finite
+from sightline.training.diagnose import NonFiniteError, explain_non_finite
 from sightline.training.finish import finish, validate
 from sightline.training.optim import clip
 from sightline.training.run import Run
@@ -53,22 +54,30 @@ def fit(run: Run) -> Iterator[Step]:
     if position.finished:
         return
     run.model.train()
-    try:
-        while not _ended(run):
-            for step in _epoch(run):
-                yield step
-                if _ended(run):
-                    break
-            else:
-                position.epoch, position.batch = position.epoch + 1, 0
-        if not run.stop_requested:
-            finish(run)
-        run.save()
-    except GeneratorExit:  # the caller's `break`
-        run.save()
-        raise
-    finally:
-        run.recorder.close()
+    with locked(run.folder / ".lock", "a run is being trained in this folder"):
+        try:
+            yield from _steps(run)
+            if not run.stop_requested:
+                finish(run)
+            run.save()
+        except GeneratorExit:  # the caller's `break`
+            run.save()
+            raise
+        finally:
+            run.recorder.close()
+
+
+def _steps(run: Run) -> Iterator[Step]:
+    position = run.position
+    if position.step == 0:
+        run.save()  # what was chosen for this machine holds from the first step on
+    while not _ended(run):
+        for step in _epoch(run):
+            yield step
+            if _ended(run):
+                break
+        else:
+            position.epoch, position.batch = position.epoch + 1, 0
 
 
 def _ended(run: Run) -> bool:
@@ -109,10 +118,10 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
         (loss.total / count).backward()
         total += float(loss.total.detach())
     if not math.isfinite(total):
-        raise explain_non_finite(run.model, run.task, batches, index, "loss")
+        raise _non_finite(run, batches, "loss")
     norm = clip(run.model, run.settings.clip)
     if not math.isfinite(norm):
-        raise explain_non_finite(run.model, run.task, batches, index, "gradient")
+        raise _non_finite(run, batches, "gradient")
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     if run.ema is not None:
@@ -122,6 +131,11 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
     seconds = time.monotonic() - began
     padding = sum(batch.padding for batch in batches) / len(batches)
     return Step(index, total / count, count, count / seconds, padding, lr, norm, run.position.epoch)
+
+
+def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
+    with number_format(run.position.precision, run.device):
+        return explain_non_finite(run.model, run.task, batches, run.position.step + 1, what)
 
 
 def _after(run: Run, step: Step) -> Step:

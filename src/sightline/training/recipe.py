@@ -1,14 +1,15 @@
 """A recipe: everything about a run, in one TOML file."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sightline.bundle import load_bundle
 from sightline.config import Document, Settings, apply_overrides, parse, read_toml
-from sightline.data.prepare import DataSettings, Prepared, prepare
+from sightline.data.prepare import DataSettings, Prepared, prepare, reopen
 from sightline.data.synthetic import write_copy_corpus
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
@@ -16,6 +17,7 @@ from sightline.errors import ConfigError, UserError, nearest
 from sightline.metrics.translation import MetricSettings
 from sightline.models.build import ModelConfig
 from sightline.training.settings import TrainSettings
+from sightline.training.state import state_folders
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 CORPORA = Path(__file__).resolve().parent.parent / "corpora"
@@ -63,6 +65,15 @@ class Recipe(Settings):
     expected: list[Expected] = Field(default_factory=list)
     """The scores it must reach."""
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.+ -]*", name):
+            raise ValueError(
+                "a name is letters, digits, '_', '-', '.', '+' and blanks, and begins with one of the first three"
+            )
+        return name
+
 
 def recipe_names() -> list[str]:
     """The recipes that come with sightline."""
@@ -98,22 +109,27 @@ def data_folder(recipe: Recipe, folder: Path) -> Path:
     if recipe.data.path == "synthetic":
         write_copy_corpus(folder / "synthetic" / "copy.tsv")
         return folder / "synthetic"
-    return CORPORA if recipe.data.path == "bundled" else Path(recipe.data.path)
+    return CORPORA if recipe.data.path == "bundled" else Path(recipe.data.path).expanduser()
 
 
 def prepare_run(recipe: Recipe, folder: Path, progress: Progress | None = None) -> Prepared:
-    """Prepare a recipe's corpus in `folder`/data, or reuse it if nothing has changed.
+    """Prepare a recipe's corpus in `folder`/data, or reuse it if nothing has changed. A run that was begun goes on with the
+    corpus it began with, whose files may be gone by then.
 
-    Raises ConfigError naming the files that the recipe wants and the folder has not.
+    Raises ConfigError naming the files that the recipe wants and the folder has not, DataError if the text changed.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
     base = data_folder(recipe, folder)
+    most = min(recipe.data.max_len, recipe.model.max_len)
+    data = recipe.data.model_copy(update={"max_len": most})
+    if state_folders(folder / "state") and (folder / "data" / "meta.json").is_file():
+        return reopen(data, folder / "data", base)
     _check_files(recipe, base)
     tokenizer: TokenizerSettings | Tokenizer = recipe.tokenizer
     if recipe.train.init is not None:
         tokenizer = load_bundle(recipe.train.init).tokenizer
-    return prepare(recipe.data, tokenizer, folder / "data", base, progress)
+    return prepare(data, tokenizer, folder / "data", base, progress)
 
 
 def _check_files(recipe: Recipe, base: Path) -> None:

@@ -82,7 +82,8 @@ class Run:
         restore_optimizer(self.optimizer, tensors)
         if self.ema is not None:
             saved = _without("ema.", tensors)
-            self.ema.tensors = {name: saved[name] for name in self.ema.tensors}  # in the model's order, not the file's
+            for name, tensor in self.ema.tensors.items():
+                tensor.copy_(saved[name])
         restore_random_states(tensors)
 
     def snapshot_path(self, step: int) -> Path:

@@ -1,16 +1,18 @@
 """How to train: every setting with its meaning."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sightline.config import Settings
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class TrainSettings(Settings):
     """How to train."""
 
-    seed: int = 1
+    seed: int = Field(default=1, ge=0)
     """Everything random follows from it."""
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens of one batch, padding included, on the longer side."""
@@ -28,7 +30,7 @@ class TrainSettings(Settings):
     """inverse_sqrt (the paper), cosine or constant, each after a linear warm-up."""
     warmup: int = Field(default=4000, ge=0)
     """Steps of warm-up."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Decay, Decay] = (0.9, 0.98)
     """Adam's decay rates."""
     eps: float = Field(default=1e-9, gt=0)
     """Adam's epsilon."""

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sightline.bundle import load_bundle, named_weights
+from sightline.bundle import FILES, load_bundle, named_weights
 from sightline.config import dump_toml, parse, read_toml
-from sightline.errors import ConfigError, UserError
-from sightline.files import explain_os_errors, write_atomically
+from sightline.errors import ConfigError, DataError, UserError
+from sightline.files import explain_os_errors, locked, write_atomically
 from sightline.models.build import build_model
 from sightline.tasks.translation import TASKS
 from sightline.training.devices import best_device, choose_precision, settle, usable_cores
@@ -18,10 +18,12 @@ from sightline.training.recipe import Progress, Recipe, prepare_run, read_recipe
 from sightline.training.record import Recorder
 from sightline.training.run import Run
 from sightline.training.settings import TrainSettings
-from sightline.training.state import Position, newest_state
+from sightline.training.state import Position, newest_state, state_folders
 
 ENDS = ("max_steps", "max_minutes", "patience")
 """The settings that say when training is over; a run may go on with others."""
+WRITTEN = (*FILES, "weights")
+"""What a run writes beside its recipe, log and state."""
 
 
 def load_run(recipe: str | Path, *settings: str, out: str | Path | None = None) -> Run:
@@ -44,7 +46,13 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     folder = Path(folder)
     earlier = check_folder(folder, recipe)
     check_model(recipe)
-    prepared = prepare_run(recipe, folder, progress)
+    with locked(folder / ".lock", "a run is being trained in this folder"):
+        prepared = prepare_run(recipe, folder, progress)
+    if not prepared.evaluation("valid"):
+        raise DataError(
+            "There are no validation sentences, and without them nothing tells how good the model is. Give data.valid, or "
+            "have some set aside with data.hold_out_valid=50."
+        )
     found = newest_state(folder / "state")
     with explain_os_errors(folder, doing="write the run folder"):
         write_atomically(folder / "recipe.toml", dump_toml(recipe))
@@ -109,13 +117,21 @@ def _choose_for_machine(settings: TrainSettings, position: Position, device: tor
 def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
     """The recipe of the run in `folder`, if there is one. Nothing is written.
 
-    Raises UserError if `folder` is a file, ConfigError if the run there differs from `recipe` in more than how long it
-    trains and what it shows.
+    Raises UserError if `folder` is a file or holds what a run would overwrite, ConfigError if the run there differs from
+    `recipe` in more than how long it trains and what it shows.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
     file = folder / "recipe.toml"
-    if recipe is None or not file.is_file():
+    if recipe is None:
+        return None
+    begun = file.is_file()
+    if not state_folders(folder / "state") and (in_the_way := [name for name in WRITTEN if (folder / name).exists()]):
+        what = "a trained model without the state to go on from" if begun else "files that this run would overwrite"
+        raise UserError(
+            f"{folder} holds {what} ({', '.join(in_the_way)}). Choose another folder with --out, or move them away."
+        )
+    if not begun:
         return None
     earlier = parse(Recipe, read_toml(file))
     free = {*ENDS, "save_minutes", "samples", "tensorboard"}
