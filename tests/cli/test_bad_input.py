@@ -70,7 +70,7 @@ BAD_FILES = {
     "one column": ("pairs.tsv", LINES + b"only one\n", ["pairs.tsv line 61 has 1 column", "only one"]),
     "CSV with an open quotation mark": ("pairs.csv", b'a,b\n"c,d\n', ["pairs.csv line 2 is not CSV", "quotation"]),
     "broken JSON": ("pairs.jsonl", b'["a", "b"]\n{"a": \n', ["pairs.jsonl line 2 is not JSON"]),
-    "JSON without two texts": ("pairs.jsonl", b'{"en": "a", "n": 1}\n', ["line 1", "It has: en, n", "columns"]),
+    "JSON without two texts": ("pairs.jsonl", b'{"en": "a", "n": 1}\n' * 60, ["line 1", "It has: en, n", "columns"]),
     "an unknown ending": ("pairs.docx", LINES, ["pairs.docx", ".tsv", "format ="]),
     "three lines": ("pairs.tsv", b"a\tb\nc\td\ne\tf\n", ["3 sentence pairs", "at least 50"]),
     "empty sides only": ("pairs.tsv", b"a house\t\n" * 60, ["no pairs are left", "60", "one side is empty"]),

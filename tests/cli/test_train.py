@@ -84,7 +84,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(sightline, tsv, tmp_path):
         rest, complaints = process.stdout.read(), process.stderr.read()
         assert process.wait(60) == 130, complaints
     assert complaints == "" and "To go on: sightline train mine" in rest
-    (state,) = (tmp_path / "mine" / "state").iterdir()
+    *_, state = sorted((tmp_path / "mine" / "state").iterdir())
     step = json.loads((state / "state.json").read_text())["position"]["step"]
     assert step >= 1 and f"saved at step {step}" in rest
     result = sightline("train", "mine", f"train.max_steps={step + 2}")

@@ -121,7 +121,7 @@ def test_bad_files_are_named_with_line_and_remedy(tmp_path, en, de, words):
         ("a.csv", 'a,b\n"a" x,b\n', (0, 1), ["a.csv line 2 is not CSV", "doubled"]),
         ("a.csv", 'a,b\n"a,b\n', (0, 1), ["a.csv line 2 is not CSV"]),
         ("a.jsonl", '{"en": "a", "de": "b"}\n{"en": "a"}\n', ("en", "de"), ["line 2 has no field 'de'", "It has: en"]),
-        ("a.jsonl", '{"en": "a", "de": "b"}\n', (0, 1), ["line 1 has no field 0", "It has: en, de", "columns ="]),
+        ("a.jsonl", '{"en": "a", "n": 7}\n', (0, 1), ["line 1 has no field 1", "It has: en, n", "columns ="]),
         ("a.jsonl", '{"en": "a",\n', ("en", "de"), ["line 1 is not JSON"]),
         ("a.json", '[\n{"en": "a"}]', ("en", "de"), ["one JSON list", "jq -c '.[]' a.json"]),
         ("a.jsonl", '{"en": 3, "de": "b"}\n', ("en", "de"), ["line 1: the field 'en' is 3, and text is needed"]),
