@@ -3,17 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
+CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding,beartype.beartype tests/nn tests/models tests/parity
+
 .PHONY: demo test test-all check format docs bench wheel ci clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about four minutes
 	@$(BIN)/sightline demo
 
-test: .venv/.ready-to-develop
+test: .venv/.ready-to-develop  ## the tests, and some again with every shape and type of the signatures checked at each call
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(CHECKED)
 
 test-all: .venv/.ready-to-develop  ## with the slow ones
 	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(CHECKED)
 
 check: .venv/.ready-to-develop
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright && $(BIN)/lint-imports --no-logo

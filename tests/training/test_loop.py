@@ -9,6 +9,7 @@ from sightline.bundle import load_bundle
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.optim import Ema, average
+from sightline.training.recipe import read_recipe
 from sightline.training.schedule import SCHEDULES, paper_peak
 from sightline.training.start import load_run
 
@@ -103,7 +104,13 @@ def test_a_run_can_start_from_a_bundle_with_its_vocabulary(settings: list[str], 
     assert run.task.tokenizer.to_json() == first.tokenizer.to_json()
     for name, p in first.model.named_parameters():
         assert torch.equal(run.model.get_parameter(name), p)
-    assert len(list(fit(run))) == 20
+    written = read_recipe(tmp_path / "second" / "recipe.toml")
+    assert written.model == run.recipe.model and written.tokenizer == first.tokenizer.settings
+    for step in fit(run):
+        if step.index == 10:
+            break
+    (tmp_path / "first").rename(tmp_path / "gone")
+    assert len(list(fit(load_run("copy", *more, out=tmp_path / "second")))) == 10
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))

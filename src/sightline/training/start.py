@@ -45,6 +45,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     """
     folder = Path(folder)
     earlier = check_folder(folder, recipe)
+    recipe = initialised(recipe, folder)
     check_model(recipe)
     with locked(folder / ".lock", "a run is being trained in this folder"):
         prepared = prepare_run(recipe, folder, progress)
@@ -61,16 +62,10 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     _choose_for_machine(recipe.train, position, device, notes)
     settle(position.threads)
     torch.manual_seed(recipe.train.seed)
-    model: nn.Module
-    if recipe.train.init is not None:
-        bundle = load_bundle(recipe.train.init)
-        kept = {k: v for k, v in recipe.model.model_dump().items() if k.endswith("dropout")}
-        recipe = recipe.model_copy(update={"model": bundle.config.model.model_copy(update=kept)})
-        model = build_model(recipe.model, bundle.tokenizer.src_vocab_size, bundle.tokenizer.tgt_vocab_size)
-        load_weights(model, named_weights(bundle.model))
-    else:
-        tokenizer = prepared.tokenizer
-        model = build_model(recipe.model, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
+    model: nn.Module = build_model(recipe.model, prepared.tokenizer.src_vocab_size, prepared.tokenizer.tgt_vocab_size)
+    if recipe.train.init is not None and found is None:
+        load_weights(model, named_weights(load_bundle(recipe.train.init).model))
+        notes.append(f"model, vocabulary and first weights are those of {recipe.train.init}; dropout is the recipe's")
     model.to(device)
     task = TASKS[recipe.task](
         prepared,
@@ -125,6 +120,7 @@ def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
     file = folder / "recipe.toml"
     if recipe is None:
         return None
+    recipe = initialised(recipe, folder)
     begun = file.is_file()
     if not state_folders(folder / "state") and (in_the_way := [name for name in WRITTEN if (folder / name).exists()]):
         what = "a trained model without the state to go on from" if begun else "files that this run would overwrite"
@@ -143,6 +139,22 @@ def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
             "began. Choose another folder with --out, or give the earlier settings."
         )
     return earlier
+
+
+def initialised(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the model (all but its dropout) and the vocabulary of the bundle it starts from, if it names one in
+    `train.init`; those of the run in `folder` once that has begun, for the bundle may be gone by then.
+    """
+    if recipe.train.init is None:
+        return recipe
+    if state_folders(folder / "state") and (folder / "recipe.toml").is_file():
+        begun = parse(Recipe, read_toml(folder / "recipe.toml"))
+        model, tokenizer = begun.model, begun.tokenizer
+    else:
+        bundle = load_bundle(recipe.train.init)
+        model, tokenizer = bundle.config.model, bundle.tokenizer.settings
+    kept = {name: value for name, value in recipe.model.model_dump().items() if name.endswith("dropout")}
+    return recipe.model_copy(update={"model": model.model_copy(update=kept), "tokenizer": tokenizer})
 
 
 def check_model(recipe: Recipe) -> None:
