@@ -319,6 +319,6 @@ def test_duplicates_and_unknown_tokens_are_counted_also_when_they_stay(tmp_path)
     found = prepared(tmp_path, pairs + pairs[:7] + rare, drop_duplicates=False, hold_out_valid=0, hold_out_test=0)
     assert found.report.duplicates == 7 and found.report.kept == len(pairs) + 8
     assert found.report.unknown > 0
-    console = Console(file=io.StringIO(), width=100)
-    print_report(found.report, console)
-    assert "the same pair again" in console.file.getvalue() and "unknown tokens in training" in console.file.getvalue()
+    shown = io.StringIO()
+    print_report(found.report, Console(file=shown, width=100))
+    assert "the same pair again" in shown.getvalue() and "unknown tokens in training" in shown.getvalue()

@@ -112,6 +112,13 @@ def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Reci
             f"{folder} holds a run on another corpus ({earlier.names()}). Choose another folder with --out, or go on with "
             f"that run: sightline train {folder}"
         )
+    for name in ("src_lang", "tgt_lang"):
+        asked, had = getattr(corpus, name), getattr(earlier, name)
+        if asked and asked != had:
+            raise ConfigError(
+                f"{folder} holds a run whose {name} is '{had}', not '{asked}'. Choose another folder with --out, or go on with "
+                f"that run: sightline train {folder}"
+            )
     return recipe
 
 

@@ -17,6 +17,7 @@ def demo(
     from rich.console import Console
 
     from sightline.cli.display import say
+    from sightline.cli.evaluate import print_saved_scores
     from sightline.cli.train import train
     from sightline.runtime.translator import load
 
@@ -31,8 +32,12 @@ def demo(
         f"\n2. A small model of your own, from the bundled English-Chinese corpus, for about {minutes:g} minutes\n"
         f"   (sightline train {RECIPE}). The longer it trains, the better it gets:\n",
     )
-    train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}", f"train.max_steps={_steps(minutes)}"], out=out)
-    say(console, "\n3. The model you have just trained:\n")
+    if (out / "test.json").is_file():
+        say(console, f"   It was trained before and lies in {out}. Delete that folder to see it trained again.")
+        print_saved_scores(out, console)
+    else:
+        train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}", f"train.max_steps={_steps(minutes)}"], out=out)
+    say(console, "\n3. The model you have trained:\n")
     own = load(out)
     for sentence in SENTENCES[:2]:
         say(console, f"   {sentence} -> {own(sentence)}")

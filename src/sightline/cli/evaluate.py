@@ -124,6 +124,8 @@ def _test_set(
     to: str | None,
 ) -> "tuple[list[Example], MetricSettings, list[Expected], str]":
     """The sentences with their references, how they are scored, what score is expected, and the language."""
+    from rich.console import Console
+
     from sightline.metrics.translation import MetricSettings
 
     if split not in ("test", "valid"):
@@ -138,25 +140,35 @@ def _test_set(
         config = load_bundle(system if trained and system else BUILTIN).config if trained or system is None else None
         lang = to or (config.tgt_lang if config else "")
         return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
+    from sightline.cli.display import prepared_with_progress
+    from sightline.data.evaluation import read_set
     from sightline.data.prepare import Prepared
-    from sightline.training.recipe import prepare_run, read_recipe
+    from sightline.training.recipe import data_folder, read_recipe
 
     if settings and recipe is None:
         raise ConfigError(f"{settings[0]} is a setting of a recipe, and none was given: name it with --recipe.")
     if recipe is not None:
         chosen = read_recipe(recipe, settings)
-        prepared = prepare_run(chosen, Path("runs") / f"{chosen.name}-evaluation")
+        folder = Path("runs") / f"{chosen.name}-evaluation"
+        tgt_lang = chosen.data.train[0].tgt_lang
+        given = getattr(chosen.data, split)
+        if given is not None:
+            corpus = chosen.data.completed(given)
+            found = read_set(corpus, data_folder(chosen, folder), chosen.data.directions(corpus)).examples
+        else:  # the sentences to hold out are only known once the corpus is prepared
+            found = prepared_with_progress(chosen, folder, Console(stderr=True)).evaluation(split)
     elif trained and system is not None and (system / "recipe.toml").is_file():
         chosen, prepared = read_recipe(system / "recipe.toml", settings), Prepared.open(system / "data")
+        found, tgt_lang = prepared.evaluation(split), prepared.tgt_lang
     else:
         raise ConfigError(
             "There is no test set: give --src FILE --ref FILE, or --recipe NAME (for the built-in model: "
             "--recipe tatoeba-en-zh), or the folder of a run."
         )
-    examples = [e for e in prepared.evaluation(split) if to is None or to == (e.to or prepared.tgt_lang)]
+    examples = [e for e in found if to is None or to == (e.to or tgt_lang)]
     if not examples:
         raise DataError(f"{chosen.name} has no {split} sentences{f' into {to}' if to else ''}. Give --src and --ref.")
-    return examples, chosen.metric, chosen.expected, prepared.tgt_lang
+    return examples, chosen.metric, chosen.expected, tgt_lang
 
 
 def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,7 +42,7 @@ class Step:
     """Source, translation and reference of some validation sentences, if there was a validation."""
 
 
-def fit(run: Run) -> Iterator[Step]:
+def fit(run: Run) -> Generator[Step, None, None]:
     """Train until the recipe's end, early stopping, `run.stop_requested` or a `break`; yields after each step.
 
     Saves as the recipe says and when it is left. At the recipe's end the best weights are chosen on the validation set and
