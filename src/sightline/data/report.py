@@ -76,11 +76,6 @@ class Report:
     """Pairs that are trained on (each in both directions, if that is set)."""
     held_out: int
     dropped: dict[str, Dropped]
-    duplicates: int
-    """Pairs that are the same as an earlier one."""
-    duplicates_dropped: bool
-    unknown: int
-    """Tokens of the training text that the vocabulary does not have."""
     copies: int
     """Pairs with both sides the same, dropped or not."""
     src_lengths: Lengths
@@ -97,6 +92,11 @@ class Report:
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    duplicates: int = 0
+    """Pairs that are the same as an earlier one."""
+    duplicates_dropped: bool = True
+    unknown: int = 0
+    """Tokens of the training text that the vocabulary does not have."""
 
     def to_json(self) -> str:
         """The report as a JSON document."""
