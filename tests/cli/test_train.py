@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from sightline.data.prepare import Prepared
+from sightline.data.prepared import Prepared
 
 SMALL = [
     "model.d_model=16",

@@ -8,8 +8,10 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from sightline.data.prepare import DataSettings, Prepared, prepare
+from sightline.data.prepare import prepare
+from sightline.data.prepared import Prepared
 from sightline.data.report import Report, print_report
+from sightline.data.settings import DataSettings
 from sightline.data.survey import sentence_key
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import ConfigError, DataError, UserError

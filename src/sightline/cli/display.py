@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from sightline.data.prepare import Prepared
+    from sightline.data.prepared import Prepared
     from sightline.training.loop import Step
     from sightline.training.recipe import Recipe
     from sightline.training.run import Run

@@ -12,7 +12,7 @@ from sightline.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sightline.data.prepare import Example
+    from sightline.data.evaluation import Example
     from sightline.metrics.translation import MetricSettings
     from sightline.training.recipe import Expected
 
@@ -142,7 +142,7 @@ def _test_set(
         return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
     from sightline.cli.display import prepared_with_progress
     from sightline.data.evaluation import read_set
-    from sightline.data.prepare import Prepared
+    from sightline.data.prepared import Prepared
     from sightline.training.recipe import data_folder, read_recipe
 
     if settings and recipe is None:
@@ -172,7 +172,7 @@ def _test_set(
 
 
 def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":
-    from sightline.data.prepare import Example
+    from sightline.data.evaluation import Example
     from sightline.data.sources import open_lines
 
     sources = [line for _, line in open_lines(src)]

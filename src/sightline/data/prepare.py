@@ -1,69 +1,33 @@
 """From files of sentence pairs to a folder ready to train on: checked, split, tokenised, and reported on."""
 
-import hashlib
 import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from sightline.data.evaluation import EvaluationSet, Example, held_out, load_examples, read_set, save_examples
+from sightline.data.evaluation import EvaluationSet, held_out, read_set, save_examples
 from sightline.data.groups import choose_groups, connected_groups
 from sightline.data.measures import Measures
+from sightline.data.prepared import Prepared, fingerprint_of, known_as, written_with
 from sightline.data.report import Dropped, Report, Sample, SetAside
-from sightline.data.settings import DataSettings as DataSettings
+from sightline.data.settings import DataSettings
 from sightline.data.sides import check_order
 from sightline.data.sources import CorpusSettings, Row, read_pairs
 from sightline.data.survey import DROPPED, HELD_TEST, HELD_VALID, IN_TEST, IN_VALID, KEEP, Progress, Survey, tidy
-from sightline.data.text import Pairs, PairWriter
+from sightline.data.text import PairWriter
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import ConfigError, DataError
 from sightline.files import atomic_folder, check_free_space, restore_folder, sha256
 
-_VERSION = 2
 _CHUNK = 2000
 _EXAMPLES = 3
 _JUDGED_FROM = 10
 TOO_LONG = "more tokens than max_len"
 BAD_RATIO = "lengths too different (max_ratio)"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A folder written by `prepare`."""
-
-    folder: Path
-    tokenizer: Tokenizer
-    report: Report
-    hashes: dict[str, str]
-    """SHA-256 of the files read, and of the evaluation sets as they are used."""
-    src_lang: str = ""
-    tgt_lang: str = ""
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Read a prepared folder. Raises DataError when it is damaged."""
-        try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            report = Report.from_json((folder / "report.json").read_text(encoding="utf-8"))
-            found = meta["hashes"], meta["src_lang"], meta["tgt_lang"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{folder} is not a whole prepared corpus ({error}). Delete the folder and run again."
-            ) from error
-        return cls(folder, Tokenizer.load(folder / "tokenizer.json"), report, *found)
-
-    def train(self) -> Pairs:
-        """The tokenised training pairs, memory-mapped."""
-        return Pairs.open(self.folder, "train")
-
-    def evaluation(self, name: str) -> list[Example]:
-        """The examples of "valid" or "test"; none if there is no such set."""
-        return load_examples(self.folder / f"{name}.jsonl")
 
 
 def prepare(
@@ -97,8 +61,8 @@ def prepare(
                 "data.tag_target = true."
             )
     restore_folder(folder)
-    fingerprint = _fingerprint(data, tokenizer, base)
-    if _written_with(folder) == fingerprint:
+    fingerprint = fingerprint_of(data, tokenizer, base)
+    if written_with(folder) == fingerprint:
         return Prepared.open(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "meta.json").is_file():
         raise DataError(
@@ -110,7 +74,7 @@ def prepare(
     with atomic_folder(folder) as partial:
         preparation = _Preparation(data, base, partial, progress)
         preparation.run(tokenizer)
-        hashes = {_known_as(path, files): sha256(path) for path in files}
+        hashes = {known_as(path, files): sha256(path) for path in files}
         for name in ("valid", "test"):
             if (partial / f"{name}.jsonl").exists():
                 hashes[f"{name}.jsonl as used"] = sha256(partial / f"{name}.jsonl")
@@ -118,30 +82,6 @@ def prepare(
         meta = {"fingerprint": fingerprint, "hashes": hashes, **languages}
         (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     return Prepared.open(folder)
-
-
-def reopen(data: DataSettings, folder: Path, base: Path) -> Prepared:
-    """The corpus that a run began with: its vocabulary and its sets belong to the weights, so nothing is made anew.
-
-    Raises DataError if a file that it was made of has changed since; files that are gone are not needed any more.
-    """
-    prepared = Prepared.open(folder)
-    files = [path for corpus in data.corpora() for path in corpus.paths(base) if path.is_file()]
-    for path in files:
-        earlier = prepared.hashes.get(_known_as(path, files))
-        changed = path.stat().st_mtime > (folder / "meta.json").stat().st_mtime
-        if changed and earlier is not None and sha256(path) != earlier:
-            raise DataError(
-                f"{path} has changed since this run began with it, and the run goes on only with the text it knows. "
-                "Put the earlier file back, or train on the new one in another folder (--out)."
-            )
-    return prepared
-
-
-def _known_as(path: Path, files: Sequence[Path]) -> str:
-    """How a file is named in `hashes`: by its name, with its folder where two have the same."""
-    alike = [other for other in files if other.name == path.name]
-    return path.name if len(set(alike)) < 2 else f"{path.parent.name}/{path.name}"
 
 
 class _Preparation:
@@ -416,20 +356,3 @@ def _settings(tokenizer: TokenizerSettings | Tokenizer) -> TokenizerSettings:
 
 def _unpacked_size(path: Path) -> int:
     return path.stat().st_size * (4 if path.suffix in (".gz", ".xz", ".bz2", ".zst") else 1)
-
-
-def _fingerprint(data: DataSettings, tokenizer: TokenizerSettings | Tokenizer, base: Path) -> str:
-    """A hash of all that the result depends on: settings, and name, size and time of every file."""
-    files = [path for corpus in data.corpora() for path in corpus.paths(base)]
-    seen = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
-    text = tokenizer.to_json() if isinstance(tokenizer, Tokenizer) else tokenizer.model_dump_json()
-    settings = data.model_dump(mode="json", exclude={"path"})
-    return hashlib.sha256(json.dumps([_VERSION, settings, text, seen]).encode()).hexdigest()
-
-
-def _written_with(folder: Path) -> str | None:
-    """The fingerprint of what lies in `folder`, if it is whole."""
-    try:
-        return json.loads((folder / "meta.json").read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

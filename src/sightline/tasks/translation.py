@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sightline.data.batches import Batch, BatchPlan, collate, generator_of, pad
-from sightline.data.prepare import Example, Prepared
+from sightline.data.evaluation import Example
+from sightline.data.prepared import Prepared
 from sightline.data.text import Pairs
 from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import beam_search

@@ -5,7 +5,7 @@ import shlex
 
 import torch
 
-from sightline.data.prepare import Prepared
+from sightline.data.prepared import Prepared
 from sightline.training.recipe import Recipe, read_recipe, recipe_names
 from sightline.training.state import Position
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sightline.data.prepare import DataSettings
+from sightline.data.settings import DataSettings
 from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.data.tokenizers import TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings

@@ -9,7 +9,9 @@ from pydantic import Field, field_validator
 
 from sightline.bundle import load_bundle
 from sightline.config import Document, Settings, apply_overrides, parse, read_toml
-from sightline.data.prepare import DataSettings, Prepared, prepare, reopen
+from sightline.data.prepare import prepare
+from sightline.data.prepared import Prepared, reopen
+from sightline.data.settings import DataSettings
 from sightline.data.synthetic import write_copy_corpus
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
