@@ -8,7 +8,7 @@ CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding
 .PHONY: demo test test-all check format docs bench wheel ci clean
 .DELETE_ON_ERROR:
 
-demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about four minutes
+demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about three minutes
 	@$(BIN)/sightline demo
 
 test: .venv/.ready-to-develop  ## the tests, and some again with every shape and type of the signatures checked at each call
