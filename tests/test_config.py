@@ -234,6 +234,16 @@ def test_overrides_replace_values_by_name_and_leave_the_document_alone():
     assert parse(Run, document).train.lr == 0.5
 
 
+def test_the_only_table_of_a_list_may_be_meant_without_its_number():
+    one = Document({"data": {"train": [{"src": "a"}]}})
+    assert parse(Run, apply_overrides(one, ["data.train.weight=2"])).data.train == [Corpus(src="a", weight=2)]
+    two = Document({"data": {"train": [{"src": "a"}, {"src": "b"}]}})
+    with pytest.raises(UserError, match=r"'data\.train' is a list, and 'weight' is no entry"):
+        apply_overrides(two, ["data.train.weight=2"])
+    with pytest.raises(UserError, match=r"given on the command line.*data\.train\.0\.wieght.*weight"):
+        parse(Run, apply_overrides(one, ["data.train.wieght=2"]))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from sightline import files
 from sightline.errors import UserError
 from sightline.files import (
+    atomic_file,
     atomic_folder,
     check_free_space,
     explain_os_errors,
@@ -80,6 +82,27 @@ def test_a_path_that_leads_through_a_file_is_refused_in_words(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="Cannot write"):
         write_atomically(tmp_path / "file" / "note.txt", "new")
+
+
+def test_text_that_comes_bit_by_bit_is_there_whole_or_not_at_all(tmp_path: Path):
+    with atomic_file(tmp_path / "a.txt") as file:
+        file.write("狗\n")
+        assert not (tmp_path / "a.txt").exists()
+    assert (tmp_path / "a.txt").read_bytes() == "狗\n".encode()
+    with pytest.raises(KeyError), atomic_file(tmp_path / "a.txt") as file:
+        file.write("half")
+        raise KeyError
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.txt": "狗\n".encode()}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_regular_file_is_written_as_it_is(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, "text")
+    assert os.read(reader, 10) == b"text" and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None
 
 __all__ = [
+    "atomic_file",
     "atomic_folder",
     "check_free_space",
     "explain_os_errors",
@@ -39,14 +41,32 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     Raises:
         UserError: the disk is full, the folder is not writable, and the like; nothing is left behind.
     """
+    with atomic_file(path) as file:
+        file.buffer.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[io.TextIOWrapper]:
+    """Give a file to write UTF-8 text into; when the ``with`` block ends well it becomes ``path``, else it is removed.
+
+    As `write_atomically`, for text that comes bit by bit. What is no regular file, such as ``/dev/null`` or a pipe, is
+    written as it is.
+
+    Raises:
+        UserError: the disk is full, the folder is not writable, and the like; nothing is left behind.
+    """
     with explain_os_errors(path, doing="write"):
         target = Path(path).resolve()
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with open(target, "w", encoding="utf-8", newline="\n") as file:
+                yield file
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
         partial = _beside(target, "partial")
         try:
-            with open(partial, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+            with open(partial, "w", encoding="utf-8", newline="\n") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, target)

@@ -69,6 +69,7 @@ BAD_FILES = {
     "a line of 1 MB": ("pairs.tsv", LINES + b"word " * 210_000, ["line 61", "1 MB", "one sentence a line"]),
     "one column": ("pairs.tsv", LINES + b"only one\n", ["pairs.tsv line 61 has 1 column", "only one"]),
     "CSV with an open quotation mark": ("pairs.csv", b'a,b\n"c,d\n', ["pairs.csv line 2 is not CSV", "quotation"]),
+    "JSON beyond all depth": ("pairs.jsonl", b"[" * 100_000 + b"\n", ["pairs.jsonl line 1 is not JSON"]),
     "broken JSON": ("pairs.jsonl", b'["a", "b"]\n{"a": \n', ["pairs.jsonl line 2 is not JSON"]),
     "JSON without two texts": ("pairs.jsonl", b'{"en": "a", "n": 1}\n' * 60, ["line 1", "It has: en, n", "columns"]),
     "an unknown ending": ("pairs.docx", LINES, ["pairs.docx", ".tsv", "format ="]),
@@ -437,10 +438,15 @@ def test_a_run_without_validation_sentences_is_refused(refused, tsv):
         ("decoding.beam=100000", "decoding.beam"),
         ('model.attention={kind="cosine", length="x"}', "Cosine cannot be made"),
         ('data.train.src_lang="../x"', "src_lang is a code"),
+        ("model.d_model=1000000000", "M parameters takes at least"),
     ],
 )
 def test_a_setting_out_of_its_bounds_is_named(setting, said, refused):
     refused("train", "copy", setting, names=[said])
+
+
+def test_a_language_that_is_no_code_is_named(refused, tsv):
+    refused("prepare", "--data", tsv, "--src-lang", "zh/cn", names=["src_lang is a code", "zh/cn"])
 
 
 def test_a_folder_that_is_missing_is_said_by_doctor(refused):

@@ -25,6 +25,12 @@ def test_groups_are_those_found_by_search(seed):
     assert connected_groups(src, tgt).tolist() == groups_by_search(src, tgt)
 
 
+def test_sides_are_compared_with_each_other_where_corpora_go_both_ways():
+    src, tgt = np.array([1, 2, 9], dtype=np.uint64), np.array([2, 5, 8], dtype=np.uint64)
+    assert connected_groups(src, tgt).tolist() == [0, 1, 2]
+    assert connected_groups(src, tgt, across=True).tolist() == [0, 0, 2]
+
+
 def test_a_long_chain_is_one_group():
     n = 100_000
     shuffled = np.random.default_rng(0).permutation(n)

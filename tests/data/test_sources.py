@@ -8,7 +8,8 @@ import pytest
 import zstandard
 from pydantic import ValidationError
 
-from sightline.data.sources import CorpusSettings, Row, open_lines, read_pairs
+from sightline.data.lines import open_lines
+from sightline.data.sources import CorpusSettings, Row, read_pairs
 from sightline.errors import DataError, UserError
 
 

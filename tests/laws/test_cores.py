@@ -60,10 +60,11 @@ def test_each_row_of_weights_sums_to_one_or_is_zero_where_nothing_may_be_seen(na
 
 
 @each_core
-def test_a_query_that_may_see_nothing_gets_zeros_and_finite_gradients(name: str) -> None:
-    q, k, v = qkv()
+@pytest.mark.parametrize("tk", [7, 300])  # explicit and fused
+def test_a_query_that_may_see_nothing_gets_zeros_and_finite_gradients(name: str, tk: int) -> None:
+    q, k, v = qkv(tk=tk)
     q.requires_grad_()
-    pairs = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    pairs = torch.ones(1, 1, 5, tk, dtype=torch.bool)
     pairs[..., 2, :] = False
     core = make(name)
     out = core(q, k, v, Mask(pairs=pairs))

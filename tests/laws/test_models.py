@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sightline.bundle import named_weights, save_weights
+from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import CORES
 from sightline.nn.feedforward import FEEDFORWARDS
+from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS
 
 SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 2, "n_decoder_layers": 3, "max_len": 32}
@@ -20,11 +22,14 @@ VARIANTS = {
     **{f"core {name}": {"attention": name} for name in CORES},
     **{f"position {name}": {"position": name} for name in POSITIONS},
     **{f"ffn {name}": {"feedforward": name} for name in FEEDFORWARDS},
-    "rms": {"norm": "rms"},
+    **{f"norm {name}": {"norm": name} for name in NORMS},
     "grouped": {"n_kv_heads": 2, "position": "rotary", "norm_at": "pre"},
     "multi-query": {"n_kv_heads": 1},
     "single head": {"n_heads": 1},
     "untied": {"tie_embeddings": False, "share_embeddings": False},
+    "shared, not tied": {"tie_embeddings": False},
+    "tied, not shared": {"share_embeddings": False},
+    "normal first weights": {"init_std": 0.02},
     "no bias": {"bias": False},
 }
 each = pytest.mark.parametrize("variant", VARIANTS)
@@ -108,22 +113,27 @@ def test_overfits_eight_examples(variant: str) -> None:
     assert loss.item() < 0.3
 
 
-@each
-def test_survives_saving_and_loading(variant: str, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    text = ["abcdefghijklmnopqrs"] * 3
+    return Tokenizer.train(TokenizerSettings(kind="char", vocab_size=VOCAB), text, text)
 
-    model, other = make(variant), make(variant)
+
+@each
+def test_survives_saving_and_loading_as_a_bundle(variant: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    assert tokenizer.src_vocab_size == tokenizer.tgt_vocab_size == VOCAB
+    model = make(variant)
     with torch.no_grad():
-        for p in other.parameters():
-            p.normal_()
-    save_weights(tmp_path / "model.safetensors", named_weights(model))
-    loaded = load_file(tmp_path / "model.safetensors")
-    with torch.no_grad():
-        for name, p in other.named_parameters():
-            p.copy_(loaded[name])
+        for p in model.parameters():
+            p.normal_(0.0, 0.1)
+    config = BundleConfig(
+        name="a", task="translation", model=ModelConfig.model_validate({**SMALL, **VARIANTS[variant]})
+    )
+    save_bundle(tmp_path / "bundle", Bundle(config, model, tokenizer, "card"))
+    other = load_bundle(tmp_path / "bundle").model
     src, tgt = batch()
     with torch.inference_mode():
-        assert torch.equal(model(src, tgt), other(src, tgt))
+        assert torch.equal(model(src, tgt), other.eval()(src, tgt))
 
 
 def test_names_are_golden() -> None:

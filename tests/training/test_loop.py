@@ -1,11 +1,15 @@
+import itertools
 import json
 import math
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sightline.bundle import load_bundle
+from sightline.data.batches import collate
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.optim import Ema, average
@@ -33,6 +37,9 @@ def test_the_end_of_a_run_is_a_bundle_with_scores_and_a_log(settings: list[str],
     for _ in fit(load_run("copy", *settings, out=tmp_path)):
         pass
     bundle = load_bundle(tmp_path)
+    command = shlex.split(bundle.card.split("```")[1])
+    assert command[:3] == ["sightline", "train", "copy"]
+    assert read_recipe("copy", command[3:]) == read_recipe("copy", settings)
     assert "BLEU" in bundle.card and "SHA-256" in bundle.card and "sightline train copy" in bundle.card
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [e["step"] for e in events if e["event"] == "train"] == list(range(1, 21))
@@ -41,19 +48,27 @@ def test_the_end_of_a_run_is_a_bundle_with_scores_and_a_log(settings: list[str],
     assert json.loads((tmp_path / "test.json").read_text(encoding="utf-8"))["n_sentences"] == 20
 
 
-def test_accumulated_batches_give_the_gradient_of_their_joint_mean(settings: list[str], tmp_path: Path) -> None:
-    """Two batches of unequal size, summed up, against one loss over both."""
-    run = load_run("copy", *settings, "model.residual_dropout=0.0", "model.attention_dropout=0.0", out=tmp_path)
-    batches = list(run.task.batches("train", 0))[:2]
-    count = sum(b.n_tgt for b in batches)
-    for batch in batches:
-        (run.task.loss(run.model, batch).total / count).backward()
-    summed = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
-    run.model.zero_grad()
-    losses = [run.task.loss(run.model, batch) for batch in batches]
-    (torch.stack([loss.total for loss in losses]).sum() / sum(loss.count for loss in losses)).backward()
-    for name, p in run.model.named_parameters():
-        torch.testing.assert_close(summed[name], p.grad)
+def test_accumulated_batches_are_one_large_batch(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = [*settings, "tokenizer.dropout=0.0", "model.embedding_dropout=0.0", "model.residual_dropout=0.0"]
+    still += ["model.attention_dropout=0.0", "train.max_steps=1"]
+    run = load_run("copy", *still, out=tmp_path / "two")
+    [step] = fit(run)
+    first, second = itertools.islice(run.task.batches("train", 0), 2)
+    assert first.n_tgt != second.n_tgt and step.tokens == first.n_tgt + second.n_tgt
+    pairs = [run.task.pairs.pair(int(i)) for batch in (first, second) for i in batch.index]
+    tokenizer = run.task.tokenizer
+    union = collate(pairs, np.concatenate([first.index, second.index]), tokenizer.pad_id, tokenizer.bos_id)
+    other = load_run("copy", *still, "train.accumulate=1", out=tmp_path / "one")
+    monkeypatch.setattr(other.task, "batches", lambda split, epoch, start: iter([union]))
+    [whole] = fit(other)
+    assert whole.tokens == step.tokens
+    assert whole.loss == pytest.approx(step.loss, rel=1e-6)
+    assert whole.grad_norm == pytest.approx(step.grad_norm, rel=1e-5)
+    for name, _ in run.model.named_parameters():  # after one step Adam's first moment is the gradient, times a constant
+        gradient, joint = (r.optimizer.state[r.model.get_parameter(name)]["exp_avg"] for r in (run, other))
+        torch.testing.assert_close(gradient, joint, atol=1e-6, rtol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_good_state(
@@ -66,7 +81,7 @@ def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_goo
                 with torch.no_grad():
                     run.model.get_parameter("decoder.1.ffn.up_proj.bias")[0] = math.nan
     message = str(error.value)
-    assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "pairs" in message
+    assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "the first of them: '" in message
     assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).position.step == 3
 
 
@@ -75,6 +90,15 @@ def test_an_overflow_inside_the_model_is_found_where_it_begins(settings: list[st
     with torch.no_grad():
         run.model.get_parameter("encoder.1.ffn.down_proj.weight").fill_(3e38)
     with pytest.raises(NonFiniteError, match=r"that of encoder\.1\.ffn\.down_proj"):
+        next(fit(run))
+
+
+def test_a_gradient_that_is_not_finite_is_traced_to_where_it_is(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    run.model.get_parameter("decoder.0.ffn.up_proj.weight").register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(
+        NonFiniteError, match=r"gradient is not finite at step 1: .* those of decoder\.0\.ffn\.up_proj\.weight\."
+    ):
         next(fit(run))
 
 
@@ -99,6 +123,7 @@ def test_a_run_can_start_from_a_bundle_with_its_vocabulary(settings: list[str], 
         pass
     more = [*settings, f"train.init={tmp_path / 'first'}", "model.d_model=64"]
     run = load_run("copy", *more, out=tmp_path / "second")
+    assert "so not used: model.d_model" in run.notes
     first = load_bundle(tmp_path / "first")
     assert run.recipe.model.d_model == 32
     assert run.task.tokenizer.to_json() == first.tokenizer.to_json()

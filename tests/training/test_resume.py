@@ -50,6 +50,31 @@ def test_twenty_steps_are_ten_then_resume_then_ten(settings: list[str], tmp_path
     assert_same(tmp_path / "whole", tmp_path / "halves")
 
 
+def test_what_a_killed_save_left_behind_is_cleared_away_by_the_next(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    run.save()
+    (tmp_path / "state" / ".step-00000003.123456.partial").mkdir()
+    (tmp_path / "state" / ".step-00000000.123456.old").mkdir()
+    run.save()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000000"]
+
+
+def test_a_log_of_ones_own_is_left_alone(settings: list[str], tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("mine\n")
+    with pytest.raises(UserError, match=r"log\.jsonl"):
+        load_run("copy", *settings, out=tmp_path)
+    assert (tmp_path / "log.jsonl").read_text() == "mine\n"
+
+
+def test_a_recipe_of_ones_own_keeps_its_comments(settings: list[str], tmp_path: Path) -> None:
+    load_run("copy", *settings, out=tmp_path / "first")
+    text = "# mine\n" + (tmp_path / "first" / "recipe.toml").read_text()
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "recipe.toml").write_text(text)
+    load_run(tmp_path / "second" / "recipe.toml", out=tmp_path / "second")
+    assert (tmp_path / "second" / "recipe.toml").read_text() == text
+
+
 def test_asking_a_run_to_stop_saves_after_the_step_at_hand(settings: list[str], tmp_path: Path) -> None:
     run = load_run("copy", *settings, out=tmp_path)
     for step in fit(run):

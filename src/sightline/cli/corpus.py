@@ -1,5 +1,6 @@
 """What `train` and `prepare` are given: a recipe, or somebody's own files."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,17 +82,18 @@ def _derived(
         raise ConfigError(
             f"--{'tgt' if tgt is None else 'src'} is missing: two files are needed, line by line, or one --data."
         )
-    name = (data or tgt or Path("run")).name.split(".")[0] or "run"
+    name = re.sub(r"[^\w+-]+", "-", (data or tgt or Path("run")).name.split(".")[0]).strip("-+") or "run"
     folder = out or Path("runs") / name
     if data is not None:
-        corpus = CorpusSettings(pairs=str(data.absolute()), src_lang=src_lang, tgt_lang=tgt_lang)
+        about = {"pairs": str(data.absolute()), "src_lang": src_lang, "tgt_lang": tgt_lang}
     else:
-        corpus = CorpusSettings(
-            src=str(Path(src or "").absolute()),
-            tgt=str(Path(tgt or "").absolute()),
-            src_lang=src_lang or _language(src),
-            tgt_lang=tgt_lang or _language(tgt),
-        )
+        about = {
+            "src": str(Path(src or "").absolute()),
+            "tgt": str(Path(tgt or "").absolute()),
+            "src_lang": src_lang or _language(src),
+            "tgt_lang": tgt_lang or _language(tgt),
+        }
+    corpus = parse(CorpusSettings, Document(about))
     if (folder / "recipe.toml").is_file():  # a run that was begun goes on as it was derived
         return _begun(folder, corpus, settings), folder, [f"settings as in {folder / 'recipe.toml'}"]
     about_it = [setting for setting in settings if setting.startswith("data.train.")]
@@ -124,5 +126,8 @@ def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Reci
 
 def _language(path: Path | None) -> str:
     """The language that a file's name ends with, as in corpus.de or corpus.de.gz."""
-    parts = [part for part in (path.name if path else "").split(".")[1:] if part not in ("gz", "xz", "zst", "txt")]
+    from sightline.data.lines import COMPRESSED
+
+    plain = {*(ending[1:] for ending in COMPRESSED), "txt"}
+    parts = [part for part in (path.name if path else "").split(".")[1:] if part not in plain]
     return parts[-1] if parts and len(parts[-1]) == 2 and parts[-1].isalpha() else ""

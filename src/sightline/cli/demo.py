@@ -47,7 +47,7 @@ def demo(
         "   sightline train --src corpus.en --tgt corpus.de --out runs/mine   your own corpus, no setting needed\n"
         "   sightline train tatoeba-en-zh                                      the recipe of the built-in model\n"
         "   sightline evaluate runs/demo                                       scores with their signatures\n"
-        "   docs/start.md                                                      a tour of five minutes",
+        "   sightline COMMAND --help                                           every option",
     )
 
 

@@ -2,16 +2,15 @@
 
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from sightline.data.prepared import Prepared
     from sightline.training.loop import Step
-    from sightline.training.recipe import Recipe
     from sightline.training.run import Run
 
 
@@ -43,13 +42,12 @@ class Stages:
         self.progress.update(self.tasks[description], completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
 
-def prepared_with_progress(recipe: "Recipe", folder: Path, console: Console) -> "Prepared":
-    """Prepare a recipe's data with progress shown."""
-    from sightline.training.recipe import prepare_run
-
+@contextmanager
+def stages(console: Console) -> "Iterator[Stages]":
+    """Inside the `with` block, progress is shown of what is prepared; its bars are gone afterwards."""
     with preparation(console) as progress:
         progress.live.transient = True
-        return prepare_run(recipe, folder, Stages(progress))
+        yield Stages(progress)
 
 
 class TrainingDisplay:

@@ -81,12 +81,10 @@ def _features() -> list[str]:
 
 
 def _memory() -> str:
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    except OSError:
-        return f"unknown on {sys.platform}"
-    kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()}
-    return f"{kib['MemAvailable'] / 2**20:.1f} of {kib['MemTotal'] / 2**20:.1f} GiB"
+    from sightline.training.devices import memory
+
+    found = memory()
+    return f"unknown on {sys.platform}" if found is None else f"{found[0] / 2**30:.1f} of {found[1] / 2**30:.1f} GiB"
 
 
 def _builtin() -> str:

@@ -87,7 +87,7 @@ def evaluate(
         found: dict[str, Any] = {"scores": asdict(scores)}
         found["by_length"] = [asdict(b) for b in bleu_by_length(mine, refs, [examples[i].src for i in rows], **where)]
         found["expected"] = [
-            {"metric": e.metric, "score": e.score, "reached": getattr(scores, e.metric) >= e.score, "source": e.source}
+            {**e.model_dump(exclude={"to"}), "reached": getattr(scores, e.metric) >= e.score}
             for e in expected
             if e.to == language and split == "test"
         ]
@@ -138,12 +138,13 @@ def _test_set(
         from sightline.runtime.translator import BUILTIN
 
         config = load_bundle(system if trained and system else BUILTIN).config if trained or system is None else None
-        lang = to or (config.tgt_lang if config else "")
+        several = system is None or (trained and config is not None and bool(load_bundle(system).tokenizer.tags))
+        lang = to or (config.tgt_lang if config and not several else "")  # "": told by the references' script
         return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
-    from sightline.cli.display import prepared_with_progress
+    from sightline.cli.display import stages
     from sightline.data.evaluation import read_set
     from sightline.data.prepared import Prepared
-    from sightline.training.recipe import data_folder, read_recipe
+    from sightline.training.recipe import data_folder, prepare_run, read_recipe
 
     if settings and recipe is None:
         raise ConfigError(f"{settings[0]} is a setting of a recipe, and none was given: name it with --recipe.")
@@ -156,7 +157,8 @@ def _test_set(
             corpus = chosen.data.completed(given)
             found = read_set(corpus, data_folder(chosen, folder), chosen.data.directions(corpus)).examples
         else:  # the sentences to hold out are only known once the corpus is prepared
-            found = prepared_with_progress(chosen, folder, Console(stderr=True)).evaluation(split)
+            with stages(Console(stderr=True)) as progress:
+                found = prepare_run(chosen, folder, progress).evaluation(split)
     elif trained and system is not None and (system / "recipe.toml").is_file():
         chosen, prepared = read_recipe(system / "recipe.toml", settings), Prepared.open(system / "data")
         found, tgt_lang = prepared.evaluation(split), prepared.tgt_lang
@@ -173,7 +175,7 @@ def _test_set(
 
 def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":
     from sightline.data.evaluation import Example
-    from sightline.data.sources import open_lines
+    from sightline.data.lines import open_lines
 
     sources = [line for _, line in open_lines(src)]
     columns = [[line for _, line in open_lines(path)] for path in ref]
@@ -187,7 +189,7 @@ def _own_test(src: Path, ref: list[Path], to: str) -> "list[Example]":
 
 def _translations(system: Path | None, examples: "list[Example]", decoding: dict[str, Any]) -> list[str]:
     if system is not None and system.is_file():
-        from sightline.data.sources import open_lines
+        from sightline.data.lines import open_lines
 
         lines = [line for _, line in open_lines(system)]
         if len(lines) != len(examples):
@@ -228,6 +230,7 @@ def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
     for e in found["expected"]:
         verdict = "reached" if e["reached"] else "NOT reached"
         say(console, f"The recipe asks for {_NAMES[e['metric']]} >= {e['score']:g}: {verdict}. ({e['source']})")
+        say(console, f"Reproduced by sightline: {e['reproduced'] or 'not yet'}.")
     if "against" in found:
         a = found["against"]
         say(

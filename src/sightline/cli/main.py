@@ -4,7 +4,7 @@ import errno
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -52,19 +52,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Errors of the user's making are one paragraph on stderr, with exit status 2."""
     _speak_utf8()
     try:
-        status: Any = app(arguments, prog_name="sightline", standalone_mode=True)
+        app(arguments, prog_name="sightline")  # ends the process itself, also where a reader such as `head` has gone
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
         if error.errno not in _NO_FAULT_OF_OURS:
             raise
         print(f"error: {readable_os_error(error, Path.cwd(), 'go on with')}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(status)
 
 
 def _speak_utf8() -> None:

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sightline.cli.corpus import (
-    PairsFile,
-    RecipeName,
-    Replaced,
-    RunFolder,
-    SourceFile,
-    SourceLanguage,
-    TargetFile,
-    TargetLanguage,
-    chosen_recipe,
-)
+from sightline.cli import corpus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: RecipeName = None,
-    settings: Replaced = None,
-    src: SourceFile = None,
-    tgt: TargetFile = None,
-    data: PairsFile = None,
-    src_lang: SourceLanguage = "",
-    tgt_lang: TargetLanguage = "",
-    out: RunFolder = None,
+    recipe: corpus.RecipeName = None,
+    settings: corpus.Replaced = None,
+    src: corpus.SourceFile = None,
+    tgt: corpus.TargetFile = None,
+    data: corpus.PairsFile = None,
+    src_lang: corpus.SourceLanguage = "",
+    tgt_lang: corpus.TargetLanguage = "",
+    out: corpus.RunFolder = None,
 ) -> None:
     """Train from a recipe, or from your own corpus with every setting derived from it.
 
@@ -42,22 +32,20 @@ def train(
     """
     from rich.console import Console
 
-    from sightline.cli.display import TrainingDisplay, prepared_with_progress, say
+    from sightline.cli.display import TrainingDisplay, say, stages
     from sightline.data.report import print_report
 
     console = Console()
-    chosen, folder, reasons = chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
+    chosen, folder, reasons = corpus.chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
     for reason in reasons:
         say(console, f"  {reason}")
     from sightline.training.loop import fit
-    from sightline.training.start import check_folder, check_model, start_run
+    from sightline.training.start import start_run
 
-    check_folder(folder, chosen)
-    check_model(chosen)
-    prepared = prepared_with_progress(chosen, folder, console)
-    run = start_run(chosen, folder)
+    with stages(console) as progress:
+        run = start_run(chosen, folder, progress)
     if run.position.step == 0:
-        print_report(prepared.report, console)
+        print_report(run.task.prepared.report, console)
     for note in run.notes:
         say(console, f"  {note}")
     if run.position.finished:

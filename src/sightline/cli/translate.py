@@ -1,26 +1,24 @@
 """`sightline translate`."""
 
 import json
-import os
 import queue
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
 
 from sightline.errors import DataError, UserError
-from sightline.files import explain_os_errors, readable_os_error
+from sightline.files import atomic_file, readable_os_error
 
 if TYPE_CHECKING:
+    from sightline.runtime.translator import Translator
     from sightline.tasks.translation import Translated
 
 WINDOW = 512
 """Lines that are translated together at most."""
-LONGEST = 1 << 20
-"""Bytes a line may have."""
 
 
 def translate(
@@ -68,17 +66,18 @@ def translate(
         return
     if output.is_dir():
         raise UserError(f"--output {output} is a folder: give the name of a file.")
-    with explain_os_errors(output, doing="write the translations"):
-        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-        try:
-            with open(partial, "w", encoding="utf-8", newline="\n") as sink:
-                _run(translator, batches, to, decoding, as_json, sink)
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
+    with atomic_file(output) as sink:
+        _run(translator, batches, to, decoding, as_json, sink)
 
 
-def _run(translator, batches, to, decoding, as_json, sink) -> None:
+def _run(
+    translator: "Translator",
+    batches: Iterator[list[str]],
+    to: str | None,
+    decoding: dict[str, Any],
+    as_json: bool,
+    sink: TextIO,
+) -> None:
     number = 0
     for lines in batches:
         for line, found in zip(lines, translator.translate(lines, to, **decoding), strict=True):
@@ -120,7 +119,7 @@ def _batches(file: Path | None) -> Iterator[list[str]]:
             print("Type a line to translate; end with Ctrl-D.", file=sys.stderr)
         yield from _arriving(sys.stdin.buffer, "the standard input")
         return
-    from sightline.data.sources import open_lines
+    from sightline.data.lines import open_lines
 
     group: list[str] = []
     for _, line in open_lines(file):
@@ -133,12 +132,14 @@ def _batches(file: Path | None) -> Iterator[list[str]]:
 
 
 def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+    from sightline.data.lines import LONGEST_LINE, decoded_line
+
     arrived: queue.Queue[bytes | None] = queue.Queue(2 * WINDOW)
     refused: list[OSError] = []
 
     def read() -> None:
         try:
-            for line in iter(lambda: stream.readline(LONGEST + 1), b""):
+            for line in iter(lambda: stream.readline(LONGEST_LINE + 1), b""):
                 arrived.put(line)
         except OSError as error:
             refused.append(error)
@@ -159,7 +160,7 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
                 break
             number += 1
             try:
-                lines.append(_decoded(raw, number, name))
+                lines.append(decoded_line(raw, name, number))
             except DataError as error:  # what came before is still translated
                 problem = error
                 break
@@ -169,15 +170,3 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
             raise problem
     if refused:
         raise readable_os_error(refused[0], name, "read")
-
-
-def _decoded(raw: bytes, number: int, name: str) -> str:
-    if len(raw) > LONGEST:
-        raise DataError(f"Line {number} of {name} has more than {LONGEST} bytes. Put one sentence on a line.")
-    try:
-        return raw.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"Line {number} of {name} is not UTF-8 (byte {error.start + 1} is 0x{raw[error.start]:02x}). "
-            "Convert the text first, for example with: iconv -f latin1 -t utf-8"
-        ) from error

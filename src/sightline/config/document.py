@@ -72,7 +72,8 @@ def read_toml(path: str | Path) -> Document:
 def apply_overrides(document: Document, overrides: Iterable[str]) -> Document:
     """A copy of ``document`` with settings replaced: ``["train.max_steps=2000", "data.train.0.weight=2"]``.
 
-    The value is read as TOML, or else taken as text. An entry of a list is named by its index, counted from 0.
+    The value is read as TOML, or else taken as text. An entry of a list is named by its index, counted from 0; the only
+    entry of a list of one table may be meant without it, as in ``data.train.weight=2``.
     Unknown names are found by `parse`, as they are in a file.
 
     Raises:
@@ -88,9 +89,24 @@ def apply_overrides(document: Document, overrides: Iterable[str]) -> Document:
                 f"given on the command line: '{text}' is not of the form NAME=VALUE. "
                 "Write the setting's name, an equals sign and the value, as in train.max_steps=2000."
             )
+        keys = _numbered(tree, keys)
+        name = ".".join(keys)
         tree = replaced(tree, keys, _toml_value(value), name)
         overridden[name] = value
     return replace(document, tree=tree, overridden=overridden)
+
+
+def _numbered(tree: Any, keys: list[str]) -> list[str]:
+    """The keys, with the 0 put in where a list has one table and its number was left out."""
+    if not keys:
+        return []
+    if isinstance(tree, list):
+        if not keys[0].isdigit() and len(tree) == 1 and isinstance(tree[0], dict):
+            return ["0", *_numbered(tree[0], keys)]
+        below = tree[int(keys[0])] if keys[0].isdecimal() and int(keys[0]) < len(tree) else None
+    else:
+        below = tree.get(keys[0]) if isinstance(tree, dict) else None
+    return [keys[0], *_numbered(below, keys[1:])]
 
 
 def _with_parents(key: str) -> Iterator[str]:

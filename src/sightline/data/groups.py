@@ -6,12 +6,13 @@ _LARGEST_SHARE = 0.01
 _ALWAYS_ALLOWED = 20
 
 
-def connected_groups(src_hashes: np.ndarray, tgt_hashes: np.ndarray) -> np.ndarray:
+def connected_groups(src_hashes: np.ndarray, tgt_hashes: np.ndarray, across: bool = False) -> np.ndarray:
     """The connected components of pairs that share a sentence on either side.
 
     Args:
         src_hashes: uint64 [n], one number for each distinct source sentence.
-        tgt_hashes: uint64 [n], the same for targets; the two sides are not compared with each other.
+        tgt_hashes: uint64 [n], the same for targets.
+        across: whether a source of one pair may be the target of another; else the two sides are not compared.
 
     Returns:
         int64 [n]: for each pair the index of the first pair of its group.
@@ -20,7 +21,11 @@ def connected_groups(src_hashes: np.ndarray, tgt_hashes: np.ndarray) -> np.ndarr
     rounds. Ten million pairs take well below 1 GB.
     """
     labels = np.arange(len(src_hashes), dtype=np.int64)
-    sides = [_repeated(src_hashes), _repeated(tgt_hashes)]
+    if across:
+        rows, starts = _repeated(np.concatenate([src_hashes, tgt_hashes]))
+        sides = [(rows % len(labels), starts)]
+    else:
+        sides = [_repeated(src_hashes), _repeated(tgt_hashes)]
     changed = True
     while changed:
         changed = False
@@ -32,7 +37,7 @@ def connected_groups(src_hashes: np.ndarray, tgt_hashes: np.ndarray) -> np.ndarr
             moved = new < old
             if moved.any():
                 changed = True
-                labels[rows] = new
+                np.minimum.at(labels, rows, new)
                 np.minimum.at(labels, old[moved], new[moved])
         if changed:
             while (labels[labels] != labels).any():

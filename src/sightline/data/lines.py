@@ -18,6 +18,8 @@ from sightline.files import explain_os_errors
 
 LONGEST_LINE = 1_000_000
 """In bytes; a longer one is no sentence."""
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+"""How the names of compressed files end; what they are is told by their content."""
 
 
 def open_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -30,20 +32,30 @@ def open_lines(path: Path) -> Iterator[tuple[int, str]]:
     with explain_os_errors(path, doing="read"), _open(path) as stream:
         while raw := _next_line(stream, path, number + 1):
             number += 1
-            if number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, number, raw, error) from error
-            if "\0" in text:
-                raise DataError(
-                    f"{path} line {number} holds a zero byte: it is a binary file, or text in UTF-16. "
-                    f"If it is UTF-16, convert it: iconv -f utf-16 -t utf-8 {path.name} > new-{path.name}"
-                )
-            yield number, text.removesuffix("\n").removesuffix("\r")
+            yield number, decoded_line(raw, path, number)
     if number == 0:
         raise DataError(f"{path} is empty: it should hold one sentence a line. Was it written completely?")
+
+
+def decoded_line(raw: bytes, path: str | Path, number: int) -> str:
+    """Line `number` of a file (or of a stream, by its name) as text, without its end. Raises DataError unless it is UTF-8."""
+    if len(raw) > LONGEST_LINE:
+        raise DataError(
+            f"{path} line {number} is longer than {LONGEST_LINE / 1e6:g} MB, which is no sentence. "
+            "It should hold one sentence a line: is it the right text, with line ends?"
+        )
+    if number == 1:
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number, raw, error) from error
+    if "\0" in text:
+        raise DataError(
+            f"{path} line {number} holds a zero byte: it is a binary file, or text in UTF-16. "
+            "If it is UTF-16, convert it: iconv -f utf-16 -t utf-8"
+        )
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def sample_lines(lines: Iterable[str], most: int) -> list[str]:
@@ -137,19 +149,13 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
 
 def _next_line(stream: IO[bytes], path: Path, number: int) -> bytes:
     try:
-        raw = stream.readline(LONGEST_LINE + 1)
+        return stream.readline(LONGEST_LINE + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
         raise _damaged(path, number, error) from error
     except OSError as error:
         if error.errno is None:  # bz2 reports damage so
             raise _damaged(path, number, error) from error
         raise
-    if len(raw) > LONGEST_LINE:
-        raise DataError(
-            f"{path} line {number} is longer than {LONGEST_LINE / 1e6:g} MB, which is no sentence. "
-            "The file should hold one sentence a line: is it the right one, with line ends?"
-        )
-    return raw
 
 
 def _damaged(path: Path, number: int, error: Exception) -> DataError:
@@ -159,13 +165,11 @@ def _damaged(path: Path, number: int, error: Exception) -> DataError:
     )
 
 
-def _not_utf8(path: Path, number: int, raw: bytes, error: UnicodeDecodeError) -> DataError:
+def _not_utf8(path: str | Path, number: int, raw: bytes, error: UnicodeDecodeError) -> DataError:
     if raw.count(b"\0") > len(raw) // 8:
         remedy = "it is a binary file or text in UTF-16"
     else:
         around = raw[max(0, error.start - 20) : error.start + 20].decode("utf-8", "backslashreplace").strip()
-        remedy = (
-            f'near "{around}". If the file is in another encoding, say Latin-1, convert it: '
-            f"iconv -f latin1 -t utf-8 {path.name} > new-{path.name}"
-        )
+        files = f" {path.name} > new-{path.name}" if isinstance(path, Path) else ""
+        remedy = f'near "{around}". If the text is in another encoding, say Latin-1, convert it: iconv -f latin1 -t utf-8{files}'
     return DataError(f"{path} line {number}: byte {error.start + 1} (0x{raw[error.start]:02X}) is not UTF-8, {remedy}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from sightline.data.evaluation import EvaluationSet, held_out, read_set, save_examples
 from sightline.data.groups import choose_groups, connected_groups
+from sightline.data.lines import COMPRESSED
 from sightline.data.measures import Measures
 from sightline.data.prepared import Prepared, fingerprint_of, known_as, written_with
 from sightline.data.report import Dropped, Report, Sample, SetAside
@@ -26,6 +27,7 @@ from sightline.files import atomic_folder, check_free_space, restore_folder, sha
 _CHUNK = 2000
 _EXAMPLES = 3
 _JUDGED_FROM = 10
+_HEADINGS = {"source", "target", "src", "tgt", "text", "translation", "reference", "sentence", "english"}
 TOO_LONG = "more tokens than max_len"
 BAD_RATIO = "lengths too different (max_ratio)"
 
@@ -100,6 +102,7 @@ class _Preparation:
     def run(self, given: TokenizerSettings | Tokenizer) -> None:
         began = time.perf_counter()
         self.survey = Survey(self.data.train, self.base, self.progress)
+        self._look_for_headers()
         self._read_sets()
         self._split()
         self._lap("survey", began)
@@ -119,6 +122,18 @@ class _Preparation:
 
     def _lap(self, name: str, began: float) -> None:
         self.seconds[name] = round(time.perf_counter() - began, 1)
+
+    def _look_for_headers(self) -> None:
+        for corpus in self.data.train:
+            first = next(read_pairs(corpus, self.base), None) if corpus.pairs and corpus.format != "hub" else None
+            if first is None:
+                continue
+            src, tgt = first.src.strip(), first.tgt.strip()
+            if src and tgt and {src.casefold(), tgt.casefold()} <= {*_HEADINGS, corpus.src_lang, corpus.tgt_lang}:
+                self.warnings.append(
+                    f"{corpus.place(first.line)} reads '{src} | {tgt}', as a header does, and was taken for a pair. If it is "
+                    f'a header, name the columns by it: data.train.columns=["{src}", "{tgt}"].'
+                )
 
     def _read_sets(self) -> None:
         for name in ("valid", "test"):
@@ -144,14 +159,14 @@ class _Preparation:
             survey.keep_copies()
         for name, why in (("test", IN_TEST), ("valid", IN_VALID)):
             if name in self.sets:
-                survey.drop_sentences(self.sets[name].src_keys, self.sets[name].tgt_keys, why)
+                survey.drop_sentences(self.sets[name].src_keys, self.sets[name].tgt_keys, why, data.several_ways)
         self.duplicates = survey.find_duplicates(drop=data.drop_duplicates)
         survey.forget_pairs()
         wanted = self._hold_out_sizes(int((survey.fate == KEEP).sum()))
         if any(wanted.values()):
             rows = np.flatnonzero(survey.fate == KEEP)
             hashes = survey.src_keys[rows]
-            labels = connected_groups(hashes, survey.tgt_keys[rows])
+            labels = connected_groups(hashes, survey.tgt_keys[rows], data.several_ways)
             for fate, count in wanted.items():
                 free = survey.fate[rows] == KEEP
                 chosen = np.flatnonzero(free)
@@ -355,4 +370,4 @@ def _settings(tokenizer: TokenizerSettings | Tokenizer) -> TokenizerSettings:
 
 
 def _unpacked_size(path: Path) -> int:
-    return path.stat().st_size * (4 if path.suffix in (".gz", ".xz", ".bz2", ".zst") else 1)
+    return path.stat().st_size * (4 if path.suffix in COMPRESSED else 1)

@@ -114,17 +114,6 @@ class Report:
         found["samples"] = tuple(Sample(**sample) for sample in found["samples"])
         return cls(**{**found, "warnings": tuple(found["warnings"])})
 
-    def summary(self) -> str:
-        """The report in a few lines of Markdown, for the card of a model."""
-        lines = [f"- {name}: {count:,} pairs read" for name, count in self.corpora.items()]
-        lines += [f"- {self.kept:,} pairs trained on"]
-        lines += [f"- {dropped.count:,} dropped: {reason}" for reason, dropped in self.dropped.items()]
-        lines += [
-            f"- {name}: {part.examples:,} sources with {part.references:,} references ({part.origin})"
-            for name, part in self.sets.items()
-        ]
-        return "\n".join(lines)
-
 
 def print_report(report: Report, console: Console) -> None:
     """Print the report as tables, at most 100 columns wide; `report.json` has more examples."""

@@ -74,6 +74,11 @@ class DataSettings(Settings):
         """All that is read."""
         return [*self.train, *(corpus for corpus in (self.valid, self.test) if corpus is not None)]
 
+    @property
+    def several_ways(self) -> bool:
+        """Whether the corpora differ in their languages, so that what is a source in one may be a target in another."""
+        return len({(corpus.src_lang, corpus.tgt_lang) for corpus in map(self.completed, self.corpora())}) > 1
+
     def names(self) -> str:
         """The training files, to be read by people."""
         return ", ".join(corpus.names() for corpus in self.train)

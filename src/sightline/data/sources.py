@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from sightline.config import Settings
-from sightline.data.lines import open_lines as open_lines
-from sightline.data.lines import similar_name
+from sightline.data.lines import COMPRESSED, open_lines, similar_name
 from sightline.errors import DataError, nearest
 from sightline.files import explain_os_errors
 
@@ -97,7 +96,7 @@ def read_pairs(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
 def _path(folder: Path, name: str) -> Path:
     """The file of this name, or the same unpacked where only that is there."""
     path = Path(folder) / Path(name).expanduser()
-    packed = path.suffix in (".gz", ".xz", ".bz2", ".zst")
+    packed = path.suffix in COMPRESSED
     return path.with_suffix("") if packed and not path.exists() and path.with_suffix("").exists() else path
 
 
@@ -118,7 +117,7 @@ def _format(corpus: CorpusSettings) -> str:
     if corpus.format != "auto":
         return corpus.format
     name = str(corpus.pairs).lower()
-    for ending in (".gz", ".xz", ".bz2", ".zst"):
+    for ending in COMPRESSED:
         name = name.removesuffix(ending)
     known = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
     known[".parquet"] = "parquet"
@@ -233,7 +232,7 @@ def _jsonl(path: Path, columns: tuple[int | str, int | str]) -> Iterator[Row]:
             continue
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             remedy = (
                 f"The file seems to be one JSON list; write one object a line: jq -c '.[]' {path.name}"
                 if number == 1 and text.lstrip().startswith("[")

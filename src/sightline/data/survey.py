@@ -105,8 +105,10 @@ class Survey:
             self.fate[again] = DUPLICATE
         return int(again.sum())
 
-    def drop_sentences(self, src_keys: np.ndarray, tgt_keys: np.ndarray, why: int) -> None:
-        """Drop the pairs that share a source or a target with the given ones."""
+    def drop_sentences(self, src_keys: np.ndarray, tgt_keys: np.ndarray, why: int, across: bool = False) -> None:
+        """Drop the pairs that share a source or a target with the given ones; with `across` also a source with a target."""
+        if across:
+            src_keys = tgt_keys = np.concatenate([src_keys, tgt_keys])
         known = among(self.src_keys, src_keys) | among(self.tgt_keys, tgt_keys)
         self.fate[known & (self.fate == KEEP)] = why
 

@@ -96,7 +96,11 @@ class Pairs:
         self.corpus = self._map("corpus", np.dtype(np.uint8))
         self._text = self._map("text", np.dtype(np.uint8)) if text else None
         self._text_ends = self._map("text.ends", np.dtype("<i8")) if text else None
-        if any(len(array) != self._count for array in (*self._ends.values(), self.corpus)):
+        parts = [(self._ids[side], self._ends[side]) for side in _SIDES]
+        if self._text is not None and self._text_ends is not None:
+            parts.append((self._text, self._text_ends))
+        whole = all(len(ends) == self._count and len(held) == (ends[-1] if len(ends) else 0) for held, ends in parts)
+        if not whole or len(self.corpus) != self._count:
             raise DataError(f"The prepared corpus in {folder} is damaged. Delete the folder and run again.")
 
     @classmethod

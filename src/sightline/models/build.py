@@ -55,6 +55,9 @@ class ModelConfig(Settings):
     """The target embedding is also the output layer."""
     share_embeddings: bool = True
     """Source and target share one embedding; needs a joint vocabulary."""
+    init_std: float | None = Field(default=None, gt=0)
+    """Spread of the first weights, drawn from a normal distribution (0.02: Devlin et al. 2019; Marian); none: Xavier uniform
+    (Glorot and Bengio 2010), embeddings with 1 / sqrt(d_model)."""
     embedding_dropout: float = 0.1
     """On embeddings with positions."""
     residual_dropout: float = 0.1
@@ -154,22 +157,27 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
         src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
         encoder = stack(config.n_encoder_layers, False, src_embed.position)
         decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: more numbers than memory, or than can be counted
         raise ConfigError(f"model: {error}.") from error
     head = VocabularyHead(tgt_vocab_size, config.d_model)
     if config.share_embeddings:
         src_embed.tokens.weight = tgt_embed.tokens.weight
     if config.tie_embeddings:
         head.weight = cast(nn.Parameter, tgt_embed.tokens.weight)
-    _initialise(encoder)
-    _initialise(decoder)
-    return EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)
+    model = EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)
+    _initialise(model, config.init_std)
+    return model
 
 
-def _initialise(stack: Stack) -> None:
-    """Xavier uniform matrices (Glorot and Bengio 2010) and zero biases, as the paper's own code has them."""
-    for module in stack.modules():
+def _initialise(model: EncoderDecoder, std: float | None) -> None:
+    """Matrices Xavier uniform, as the paper's own code has them, or normal; biases zero."""
+    for module in model.modules():
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            if std is None:
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                nn.init.normal_(module.weight, 0.0, std)
             if cast(Any, module.bias) is not None:
                 nn.init.zeros_(module.bias)
+        elif std is not None and isinstance(module, (nn.Embedding, VocabularyHead)):
+            nn.init.normal_(module.weight, 0.0, std)

@@ -1,9 +1,8 @@
 """Dropout whose mask costs next to nothing on a CPU.
 
-`torch.nn.functional.dropout` draws one Bernoulli variable per element on one thread, which takes a fifth of a plain training
-step on two cores. Here eight elements share one 64-bit draw of the same generator: each takes a byte and is kept when that
-byte reaches a threshold. The rate is therefore rounded to a multiple of 1/256 and the scale uses the rounded rate, so
-that the expectation is exact.
+`torch.nn.functional.dropout` draws one Bernoulli variable per element on one thread. Here eight elements share one 64-bit
+draw of the same generator: each takes a byte and is kept when that byte reaches a threshold. The rate is therefore
+rounded to a multiple of 1/256 and the scale uses the rounded rate, so that the expectation is exact.
 """
 
 import torch

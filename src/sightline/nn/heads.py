@@ -12,10 +12,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Loss and both gradients in one pass over chunks of tokens: the full logits never exist."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, kind: torch.dtype) -> Tensor:
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, kind: torch.dtype, needs_grad: bool
+    ) -> Tensor:
         count, vocab = targets.shape[0], weight.shape[0]
         w = weight.to(kind)
-        needs_grad = hidden.requires_grad or weight.requires_grad
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
@@ -46,9 +47,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total.float()
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None
 
 
 class VocabularyHead(nn.Module):
@@ -73,4 +74,4 @@ class VocabularyHead(nn.Module):
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         with torch.autocast(device, enabled=False):
-            return _ChunkedCrossEntropy.apply(hidden, self.weight, targets, smoothing, kind)
+            return _ChunkedCrossEntropy.apply(hidden, self.weight, targets, smoothing, kind, torch.is_grad_enabled())

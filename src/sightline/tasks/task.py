@@ -1,4 +1,8 @@
-"""What a model is trained for, behind one small interface: the steps of the loop know nothing else."""
+"""What a model is trained for, behind one small interface.
+
+The steps of the loop know nothing else; validation and the choice of the weights that are kept (`training/finish.py`) still
+ask for what only translation has, until a second task shows what they should ask for instead.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,11 +26,18 @@ class Task(Protocol):
     """The seam between the training loop and what is learned."""
 
     def batches(self, split: str, epoch: int, start: int = 0) -> Iterable[Any]:
-        """Batches of a split; those of "train" are a function of the seed and `epoch`, from batch number `start` on."""
+        """Batches of a split; those of "train" are a function of the seed and `epoch`, from batch number `start` on.
+
+        A batch has `to(device)`, `index` (which items), `n_tgt` and `padding` (see `data.batches.Batch`).
+        """
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> Loss:
         """The training loss of a batch."""
+        ...
+
+    def describe(self, batch: Any) -> str:
+        """An item of a batch, to be read by people when something is wrong with it."""
         ...
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Translation: sentence pairs in, a model that translates out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -127,13 +127,16 @@ class TranslationTask:
         return examples[: self.max_validated] if split == "valid" else examples
 
     def _evaluation_batches(self, examples: Sequence[Example]) -> Iterator[Batch]:
+        """Each batch has one target language, so that sources can be exchanged within it without their tags."""
         src = self.tokenizer.encode_src([e.src for e in examples], [e.to for e in examples])
         tgt = self.tokenizer.encode_tgt([e.refs[0] for e in examples])
         src, tgt = ([self._cut(ids) for ids in side] for side in (src, tgt))
-        lengths = [max(len(s), len(t)) for s, t in zip(src, tgt, strict=True)]
-        for group in length_groups(lengths, self.batch_tokens):
-            pairs = [(src[i], tgt[i]) for i in group]
-            yield collate(pairs, np.asarray(group), self.tokenizer.pad_id, self.tokenizer.bos_id)
+        for language in sorted({e.to for e in examples}):
+            rows = [i for i, e in enumerate(examples) if e.to == language]
+            for group in length_groups([max(len(src[i]), len(tgt[i])) for i in rows], self.batch_tokens):
+                index = [rows[k] for k in group]
+                pairs = [(src[i], tgt[i]) for i in index]
+                yield collate(pairs, np.asarray(index), self.tokenizer.pad_id, self.tokenizer.bos_id)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Label-smoothed cross-entropy summed over the target tokens, in nats."""
@@ -170,18 +173,21 @@ class TranslationTask:
 
     @torch.inference_mode()
     def losses(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Cross-entropy per target token with the right sources and with exchanged ones."""
-        total = shuffled = 0.0
-        count = 0
+        """Cross-entropy per target token with the right sources and, where there are two to exchange, with wrong ones."""
+        total = cost = 0.0
+        count = exchanged = 0
         device = next(model.parameters()).device
         for batch in self._evaluation_batches(self.examples(split)):
             batch = batch.to(device)
             loss = self._loss(model, batch, 0.0)
-            other = Batch(batch.src.roll(1, 0), batch.tgt_in, batch.tgt_out, batch.index, batch.n_src, batch.n_tgt)
             total, count = total + float(loss.total), count + loss.count
-            shuffled += float(self._loss(model, other, 0.0).total)
+            if len(batch.index) > 1:
+                other = replace(batch, src=batch.src.roll(1, 0))
+                cost += float(self._loss(model, other, 0.0).total) - float(loss.total)
+                exchanged += loss.count
         mean = total / max(1, count)
-        return {"loss": mean, "perplexity": float(np.exp(min(mean, 700.0))), "loss_shuffled": shuffled / max(1, count)}
+        figures = {"loss": mean, "perplexity": float(np.exp(min(mean, 700.0)))}
+        return {**figures, "loss_shuffled": mean + cost / exchanged} if exchanged else figures
 
     def translations(self, model: nn.Module, split: str, settings: DecodingSettings | None = None) -> list[str]:
         """The best translation of every sentence of a split."""
@@ -209,6 +215,14 @@ class TranslationTask:
             hyps.append(hyp)
             refs.append(list(example.refs))
         return dict(sorted(found.items()))
+
+    def describe(self, batch: Batch) -> str:
+        """The first pair of a batch, to be read by people."""
+        src, tgt = (
+            self.tokenizer.decode_src(batch.src[0].tolist()),
+            self.tokenizer.decode_tgt(batch.tgt_out[0].tolist()),
+        )
+        return f"{src[:200]!r} -> {tgt[:200]!r}"
 
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:
         """Translations of raw sentences, into the first target language."""

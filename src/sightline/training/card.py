@@ -2,10 +2,13 @@
 
 import json
 import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 
 from sightline.data.prepared import Prepared
+from sightline.errors import UserError
 from sightline.training.recipe import Recipe, read_recipe, recipe_names
 from sightline.training.state import Position
 
@@ -38,7 +41,7 @@ seed {train["seed"]}. Weights kept in {fields["precision"]}.
 {_command(recipe)}
 ```
 
-The whole recipe lies beside this card or in the release it was made with; `config.toml` holds the model and the decoding.
+`recipe.toml`, where it lies beside this card, has every setting; `config.toml` holds the model and the decoding.
 """
 
 
@@ -47,14 +50,29 @@ def _command(recipe: Recipe) -> str:
     if recipe.name not in recipe_names():
         return "sightline train recipe.toml"
     own, shipped = recipe.model_dump(exclude_none=True), read_recipe(recipe.name).model_dump(exclude_none=True)
-    changes = [
-        f"{section}.{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for section, settings in own.items()
-        if isinstance(settings, dict)
-        for name, value in settings.items()
-        if value != shipped[section].get(name)
-    ]
-    return shlex.join(["sightline", "train", recipe.name, *changes])
+    changes = [f"{name}={value}" for name, value in _changes(own, shipped, "")]
+    try:
+        whole = read_recipe(recipe.name, changes) == recipe
+    except UserError:
+        whole = False
+    return shlex.join(["sightline", "train", recipe.name, *changes] if whole else ["sightline", "train", "recipe.toml"])
+
+
+def _changes(own: Mapping[str, Any], shipped: Mapping[str, Any], above: str) -> Iterator[tuple[str, str]]:
+    """Names of the settings that differ, and their values as TOML."""
+    for name, value in own.items():
+        earlier = shipped.get(name)
+        if value == earlier:
+            continue
+        if isinstance(value, Mapping) and isinstance(earlier, Mapping):
+            yield from _changes(value, earlier, f"{above}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            entries = earlier if isinstance(earlier, list) and len(earlier) == len(value) else [{}] * len(value)
+            for i, (entry, before) in enumerate(zip(value, entries, strict=True)):
+                number = f"{i}." if len(value) > 1 else ""
+                yield from _changes(entry, before, f"{above}{name}.{number}")
+        else:
+            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
 def _data(prepared: Prepared) -> str:

@@ -28,12 +28,11 @@ def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: i
         where = f"the first gradients that are not finite are those of {', '.join(bad_gradients[:3])}"
     else:
         where = "with other dropout the same batch gives finite outputs"
-    pairs = ", ".join(str(int(i)) for batch in batches for i in batch.index[:4])
     size = ", ".join(f"{len(batch.index)} pairs of up to {batch.tgt_out.shape[1]} tokens" for batch in batches)
     return NonFiniteError(
-        f"The {what} is not finite at step {step}: {where}. The batch holds {size} (pairs {pairs}, ... of the prepared "
-        "corpus). The last saved state is good and was kept. Try a lower train.lr, a longer train.warmup, "
-        'train.clip = 1, train.precision = "fp32", or look at those pairs.'
+        f"The {what} is not finite at step {step}: {where}. The batch holds {size}, the first of them: "
+        f"{task.describe(batches[0])}. The last saved state is good and was kept. Try a lower train.lr, a longer "
+        'train.warmup, train.clip = 1, or train.precision = "fp32".'
     )
 
 

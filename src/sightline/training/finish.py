@@ -1,6 +1,7 @@
 """Validation along the way, and the choice of the weights that are kept at the end."""
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -41,7 +42,7 @@ def validate(run: Run) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
         run.model.eval()
         figures, translations = task.evaluate_with(run.model, "valid", decoding)
         run.model.train()
-    figures["ignores_source"] = float(figures["loss_shuffled"] - figures["loss"] < SOURCE_MATTERS)
+    figures["ignores_source"] = float(figures.get("loss_shuffled", math.inf) - figures["loss"] < SOURCE_MATTERS)
     value = figures["bleu"] if settings.metric == "bleu" else -figures["loss"]
     run.save_snapshot()
     if position.best is None or value > position.best:
@@ -50,7 +51,6 @@ def validate(run: Run) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
     else:
         position.worse += 1
     position.snapshots = [*position.snapshots, position.step][-max(1, settings.average) :]
-    position.validations.append({"step": position.step, **figures})
     run.recorder.write("valid", position.step, figures)
     examples = task.examples("valid")
     spread = [k * len(examples) // max(1, settings.samples) for k in range(min(settings.samples, len(examples)))]

@@ -18,8 +18,13 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 
 
 def clip(model: nn.Module, limit: float) -> float:
-    """Scale all gradients down so that their joint norm is at most `limit` (0: leave them). Returns the norm before."""
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit if limit > 0 else float("inf"), foreach=True)
+    """Scale all gradients down so that their joint norm is at most `limit` (0: leave them). Returns the norm before; if
+    that is not finite the gradients are left as they are, to be looked at.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    if limit > 0 and torch.isfinite(norm):
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm, foreach=True)
     return float(norm)
 
 

@@ -1,7 +1,7 @@
 """A recipe: everything about a run, in one TOML file."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from sightline.config import Document, Settings, apply_overrides, parse, read_to
 from sightline.data.prepare import prepare
 from sightline.data.prepared import Prepared, reopen
 from sightline.data.settings import DataSettings
+from sightline.data.survey import Progress
 from sightline.data.synthetic import write_copy_corpus
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
@@ -23,7 +24,6 @@ from sightline.training.state import state_folders
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 CORPORA = Path(__file__).resolve().parent.parent / "corpora"
-Progress = Callable[[str, int, int | None], None]
 
 
 class Expected(Settings):

@@ -8,13 +8,14 @@ from torch import nn
 
 from sightline.bundle import FILES, load_bundle, named_weights
 from sightline.config import dump_toml, parse, read_toml
+from sightline.data.survey import Progress
 from sightline.errors import ConfigError, DataError, UserError
 from sightline.files import explain_os_errors, locked, write_atomically
 from sightline.models.build import build_model
 from sightline.tasks.translation import TASKS
-from sightline.training.devices import best_device, choose_precision, settle, usable_cores
+from sightline.training.devices import best_device, choose_precision, free_memory, settle, usable_cores
 from sightline.training.optim import Ema, load_weights, make_optimizer
-from sightline.training.recipe import Progress, Recipe, prepare_run, read_recipe
+from sightline.training.recipe import Recipe, prepare_run, read_recipe
 from sightline.training.record import Recorder
 from sightline.training.run import Run
 from sightline.training.settings import TrainSettings
@@ -22,8 +23,10 @@ from sightline.training.state import Position, newest_state, state_folders
 
 ENDS = ("max_steps", "max_minutes", "patience")
 """The settings that say when training is over; a run may go on with others."""
-WRITTEN = (*FILES, "weights")
-"""What a run writes beside its recipe, log and state."""
+BYTES_PER_PARAMETER = 20
+"""Weight, gradient, two moments of Adam and a moving average, in float32."""
+WRITTEN = (*FILES, "weights", "log.jsonl", "tensorboard", "test.json")
+"""What a run writes beside its recipe and state."""
 
 
 def load_run(recipe: str | Path, *settings: str, out: str | Path | None = None) -> Run:
@@ -45,7 +48,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     """
     folder = Path(folder)
     earlier = check_folder(folder, recipe)
-    recipe = initialised(recipe, folder)
+    given, recipe = recipe, initialised(recipe, folder)
     check_model(recipe)
     with locked(folder / ".lock", "a run is being trained in this folder"):
         prepared = prepare_run(recipe, folder, progress)
@@ -55,8 +58,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
             "have some set aside with data.hold_out_valid=50."
         )
     found = newest_state(folder / "state")
-    with explain_os_errors(folder, doing="write the run folder"):
-        write_atomically(folder / "recipe.toml", dump_toml(recipe))
+    _write_recipe(folder / "recipe.toml", recipe)
     position, tensors, notes = found if found is not None else (Position(), {}, [])
     device = best_device()
     _choose_for_machine(recipe.train, position, device, notes)
@@ -66,6 +68,8 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     if recipe.train.init is not None and found is None:
         load_weights(model, named_weights(load_bundle(recipe.train.init).model))
         notes.append(f"model, vocabulary and first weights are those of {recipe.train.init}; dropout is the recipe's")
+        if unused := overruled(given, recipe):
+            notes.append(f"so not used: {', '.join(unused)}")
     model.to(device)
     task = TASKS[recipe.task](
         prepared,
@@ -98,6 +102,13 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     return run
 
 
+def _write_recipe(file: Path, recipe: Recipe) -> None:
+    """Write it, unless the file says the same already, perhaps with somebody's comments."""
+    with explain_os_errors(file.parent, doing="write the run folder"):
+        if not file.is_file() or parse(Recipe, read_toml(file)) != recipe:
+            write_atomically(file, dump_toml(recipe))
+
+
 def _choose_for_machine(settings: TrainSettings, position: Position, device: torch.device, notes: list[str]) -> None:
     """Number format, threads and batch budget: chosen once, then part of the run's state."""
     position.threads = position.threads or settings.threads or usable_cores()
@@ -109,7 +120,7 @@ def _choose_for_machine(settings: TrainSettings, position: Position, device: tor
             notes.append(f"number format {position.precision}: {why}")
 
 
-def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
+def check_folder(folder: Path, recipe: Recipe) -> Recipe | None:
     """The recipe of the run in `folder`, if there is one. Nothing is written.
 
     Raises UserError if `folder` is a file or holds what a run would overwrite, ConfigError if the run there differs from
@@ -118,8 +129,6 @@ def check_folder(folder: Path, recipe: Recipe | None = None) -> Recipe | None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, and a run needs a folder. Choose another name with --out.")
     file = folder / "recipe.toml"
-    if recipe is None:
-        return None
     recipe = initialised(recipe, folder)
     begun = file.is_file()
     if not state_folders(folder / "state") and (in_the_way := [name for name in WRITTEN if (folder / name).exists()]):
@@ -157,12 +166,34 @@ def initialised(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"model": model.model_copy(update=kept), "tokenizer": tokenizer})
 
 
+def overruled(recipe: Recipe, used: Recipe) -> list[str]:
+    """The settings of model and tokenizer that `recipe` gives and `used`, which starts from a bundle, does not have."""
+    return [
+        f"{section}.{name}"
+        for section in ("model", "tokenizer")
+        for name in getattr(recipe, section).model_fields_set
+        if getattr(getattr(recipe, section), name) != getattr(getattr(used, section), name)
+    ]
+
+
 def check_model(recipe: Recipe) -> None:
-    """Raises ConfigError if there can be no such model, which is better said before a corpus is prepared."""
-    model = recipe.model
+    """Raises ConfigError if there can be no such model, or none that this machine can train, which is better said before a
+    corpus is prepared.
+    """
+    model, vocab = recipe.model, recipe.tokenizer.vocab_size
     layers = {name: min(1, getattr(model, name)) for name in ("n_encoder_layers", "n_decoder_layers")}
-    with torch.random.fork_rng(devices=[]):
-        build_model(model.model_copy(update=layers), 8, 8 if recipe.tokenizer.joint else 9)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory is taken
+        thin = build_model(model.model_copy(update=layers), vocab, vocab if recipe.tokenizer.joint else vocab + 1)
+    total = sum(p.numel() for p in thin.parameters())
+    for stack, count in ((thin.encoder, model.n_encoder_layers), (thin.decoder, model.n_decoder_layers)):
+        total += (count - 1) * sum(p.numel() for block in stack for p in block.parameters())
+    needed, free = total * BYTES_PER_PARAMETER, free_memory(best_device())
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"A model of {total / 1e6:,.0f} M parameters takes at least {needed / 2**30:,.1f} GiB to train, and "
+            f"{free / 2**30:,.1f} GiB of memory are free. Make model.d_model, model.d_ff, the layers or "
+            "tokenizer.vocab_size smaller."
+        )
 
 
 def _differences(a: object, b: object, key: str) -> list[str]:

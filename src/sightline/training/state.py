@@ -45,8 +45,6 @@ class Position:
     """Validations since then."""
     snapshots: list[int] = field(default_factory=list)
     """Steps whose weights lie in weights/."""
-    validations: list[dict[str, float]] = field(default_factory=list)
-    """Every validation: step and figures."""
     finished: bool = False
     """Whether the training came to its end."""
     precision: str = ""
@@ -104,8 +102,8 @@ def save_state(folder: Path, position: Position, tensors: dict[str, Tensor]) -> 
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
         content = {"position": asdict(position), "sha256": sha256(file)}
         (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for old in state_folders(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    for old in [*state_folders(folder)[:-KEPT], *folder.glob(".step-*.partial"), *folder.glob(".step-*.old")]:
+        shutil.rmtree(old, ignore_errors=True)  # hidden ones: of saves that were killed; only one process trains here
     return target
 
 
