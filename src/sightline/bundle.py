@@ -22,7 +22,7 @@ from sightline.models.encoder_decoder import EncoderDecoder
 
 FORMAT = 1
 FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class BundleConfig(Settings):
@@ -63,7 +63,7 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, model_weights: dict[str, Tensor], precision: str = "fp32") -> None:
     """Write named weights atomically, in fp32 or bf16. Raises UserError if there is no room or no permission."""
-    kind = TYPES[precision]
+    kind = PRECISIONS[precision]
     tensors = {name: tensor.detach().to(kind).cpu().contiguous() for name, tensor in model_weights.items()}
     check_free_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()) + (1 << 20))
     write_atomically(path, save(tensors, {"format": "pt"}))

@@ -85,7 +85,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(sightline, tsv, tmp_path):
         assert process.wait(60) == 130, complaints
     assert complaints == "" and "To go on: sightline train mine" in rest
     *_, state = sorted((tmp_path / "mine" / "state").iterdir())
-    step = json.loads((state / "state.json").read_text())["position"]["step"]
+    step = json.loads((state / "state.json").read_text())["run"]["step"]
     assert step >= 1 and f"saved at step {step}" in rest
     result = sightline("train", "mine", f"train.max_steps={step + 2}")
     assert result.status == 0 and f"going on from step {step}" in result.out, result.err

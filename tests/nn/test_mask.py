@@ -11,7 +11,7 @@ def test_no_tensor_is_made_where_everything_may_be_seen() -> None:
 
 def test_causal_is_the_triangle_and_an_offset_moves_it() -> None:
     whole = Mask(causal=True).allowed(4, 4, CPU)
-    later = Mask(causal=True).at(2).allowed(2, 4, CPU)
+    later = Mask(causal=True, offset=2).allowed(2, 4, CPU)
     assert whole is not None and later is not None
     assert torch.equal(whole[0, 0], torch.ones(4, 4).tril().bool())
     assert torch.equal(later[0, 0], whole[0, 0, 2:])

@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_goo
                     run.model.get_parameter("decoder.1.ffn.up_proj.bias")[0] = math.nan
     message = str(error.value)
     assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "the first of them: '" in message
-    assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).position.step == 3
+    assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).state.step == 3
 
 
 def test_an_overflow_inside_the_model_is_found_where_it_begins(settings: list[str], tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_model_that_ignores_its_source_is_noticed(settings: list[str], tmp_pat
 def test_early_stopping_ends_the_run(settings: list[str], tmp_path: Path) -> None:
     quick = ["train.validate_every=1", "train.patience=2", "train.lr=1e-12", "train.ema=0.0"]
     run = load_run("copy", *settings, *quick, out=tmp_path)
-    assert len(list(fit(run))) == 3 and run.position.finished and run.position.best_step == 1
+    assert len(list(fit(run))) == 3 and run.state.finished and run.state.best_step == 1
 
 
 def test_a_run_can_start_from_a_bundle_with_its_vocabulary(settings: list[str], tmp_path: Path) -> None:

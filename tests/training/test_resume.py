@@ -79,8 +79,8 @@ def test_asking_a_run_to_stop_saves_after_the_step_at_hand(settings: list[str], 
     run = load_run("copy", *settings, out=tmp_path)
     for step in fit(run):
         run.stop_requested = step.index == 5
-    assert run.position.step == 5 and not run.position.finished
-    assert load_run("copy", *settings, out=tmp_path).position.step == 5
+    assert run.state.step == 5 and not run.state.finished
+    assert load_run("copy", *settings, out=tmp_path).state.step == 5
 
 
 def test_a_run_that_is_finished_stays_as_it_is(settings: list[str], tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_damaged_state_is_said_and_the_one_before_it_is_used(settings: list[st
     data[-1] ^= 1
     (newest / "tensors.safetensors").write_bytes(data)
     run = load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path)
-    assert run.position.step == 9
+    assert run.state.step == 9
     assert any("checksum" in note for note in run.notes)
     for path in (tmp_path / "state").glob("step-*"):
         (path / "state.json").write_text("{", encoding="utf-8")
@@ -156,9 +156,9 @@ def test_what_is_chosen_for_the_machine_is_saved_before_the_first_step_ends(
 ) -> None:
     steps = fit(load_run("copy", *settings, out=tmp_path))
     next(steps)
-    chosen = json.loads((tmp_path / "state" / "step-00000000" / "state.json").read_text())["position"]
+    chosen = json.loads((tmp_path / "state" / "step-00000000" / "state.json").read_text())["run"]
     assert (chosen["precision"], chosen["threads"], chosen["batch_tokens"]) == ("fp32", 1, 400)
     with pytest.raises(UserError, match="being trained in this folder"):
         load_run("copy", *settings, out=tmp_path)
     steps.close()
-    assert load_run("copy", *settings, out=tmp_path).position.step == 1
+    assert load_run("copy", *settings, out=tmp_path).state.step == 1

@@ -68,9 +68,9 @@ class TrainingDisplay:
             disable=not console.is_terminal,
         )
         self.task = self.progress.add_task(
-            "", total=run.settings.max_steps, completed=run.position.step, figures="starting"
+            "", total=run.settings.max_steps, completed=run.state.step, figures="starting"
         )
-        self.first_step, self.began = run.position.step, time.monotonic()
+        self.first_step, self.began = run.state.step, time.monotonic()
         self.last_line = 0.0
         self.loss: float | None = None
         self.rate: float | None = None
@@ -104,7 +104,7 @@ class TrainingDisplay:
     def _validation(self, step: "Step") -> None:
         v = step.validation
         self.bleu = f"  BLEU {v['bleu']:.1f}"
-        best = " (best yet)" if self.run.position.worse == 0 else f" (best {self.run.position.best_step})"
+        best = " (best yet)" if self.run.state.worse == 0 else f" (best {self.run.state.best_step})"
         several = "".join(f"  {k.removeprefix('bleu_')} {x:.1f}" for k, x in v.items() if k.startswith("bleu_"))
         self._line(f"validation at step {step.index}: BLEU {v['bleu']:.2f}{several}  loss {v['loss']:.3f}{best}")
         for src, translation, ref in step.samples:

@@ -44,21 +44,21 @@ def train(
 
     with stages(console) as progress:
         run = start_run(chosen, folder, progress)
-    if run.position.step == 0:
+    if run.state.step == 0:
         print_report(run.task.prepared.report, console)
     for note in run.notes:
         say(console, f"  {note}")
-    if run.position.finished:
+    if run.state.finished:
         say(console, f"{folder} is trained already. Next: sightline evaluate {folder}")
         return
     parameters = sum(p.numel() for p in run.model.parameters())
-    where = f", going on from step {run.position.step}" if run.position.step else ""
+    where = f", going on from step {run.state.step}" if run.state.step else ""
     say(console, f"Training {parameters / 1e6:.1f} M parameters in {folder}{where}")
     with _stopping(run), TrainingDisplay(run, console) as display:
         for step in fit(run):
             display.show(step)
-    if not run.position.finished:
-        say(console, f"Stopped and saved at step {run.position.step}. To go on: sightline train {folder}")
+    if not run.state.finished:
+        say(console, f"Stopped and saved at step {run.state.step}. To go on: sightline train {folder}")
         raise typer.Exit(130)
     _summary(run, console)
 

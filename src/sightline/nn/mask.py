@@ -1,6 +1,6 @@
 """Who may look at whom, as a description. A tensor is made only when a core asks for one."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,10 +64,6 @@ class Mask:
     def only_causal(self) -> bool:
         """Whether this is the plain triangle, which fused kernels know by name."""
         return self.causal and self.keys is None and self.pairs is None and self.window is None and self.bias is None
-
-    def at(self, offset: int) -> "Mask":
-        """The same description for queries that begin at position `offset`."""
-        return replace(self, offset=offset, _made={})
 
 
 EVERYTHING = Mask()

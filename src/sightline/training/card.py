@@ -10,10 +10,10 @@ import torch
 from sightline.data.prepared import Prepared
 from sightline.errors import UserError
 from sightline.training.recipe import Recipe, read_recipe, recipe_names
-from sightline.training.state import Position
+from sightline.training.state import RunState
 
 
-def write_card(recipe: Recipe, prepared: Prepared, position: Position, scores: dict[str, str]) -> str:
+def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict[str, str]) -> str:
     """Markdown. `scores` maps what was scored to the figures with their signatures."""
     fields = recipe.model_dump()
     files = "".join(f"| {name} | {digest} |\n" for name, digest in prepared.hashes.items())
@@ -24,8 +24,8 @@ def write_card(recipe: Recipe, prepared: Prepared, position: Position, scores: d
 {fields["description"] or "A translator trained by sightline."}
 
 {figures}
-Trained for {position.step} steps ({position.tokens:,} target tokens, {position.epoch} epochs and {position.batch} batches,
-{position.seconds / 60:.0f} minutes) in {position.precision} on {position.threads} threads, torch {torch.__version__},
+Trained for {state.step} steps ({state.tokens:,} target tokens, {state.epoch} epochs and {state.batch} batches,
+{state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, torch {torch.__version__},
 seed {train["seed"]}. Weights kept in {fields["precision"]}.
 
 ## Data

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from sightline.bundle import PRECISIONS
 from sightline.data.settings import DataSettings
 from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.data.tokenizers import TokenizerSettings
@@ -14,7 +15,7 @@ from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import DataError
 from sightline.metrics.scripts import tokenizer_for
 from sightline.models.build import ModelConfig
-from sightline.training.devices import PRECISIONS, best_device, matmul_rate, usable_cores
+from sightline.training.devices import best_device, matmul_rate, usable_cores
 from sightline.training.recipe import Recipe
 from sightline.training.settings import TrainSettings
 

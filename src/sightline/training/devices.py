@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from sightline.bundle import PRECISIONS
 
 
 def best_device() -> torch.device:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sightline.bundle import TYPES, named_weights
+from sightline.bundle import PRECISIONS, named_weights
 from sightline.files import write_atomically
 from sightline.metrics.translation import TranslationScores
 from sightline.training.optim import average, load_weights
@@ -36,7 +36,7 @@ def validate(run: Run) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
 
     Returns the figures, and source, translation and reference of a few sentences.
     """
-    position, settings, task = run.position, run.settings, run.task
+    state, settings, task = run.state, run.settings, run.task
     decoding = run.recipe.decoding.model_copy(update={"beam": settings.validation_beam, "n_best": 1})
     with _Weights(run, run.weights()):
         run.model.eval()
@@ -45,13 +45,13 @@ def validate(run: Run) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
     figures["ignores_source"] = float(figures.get("loss_shuffled", math.inf) - figures["loss"] < SOURCE_MATTERS)
     value = figures["bleu"] if settings.metric == "bleu" else -figures["loss"]
     run.save_snapshot()
-    if position.best is None or value > position.best:
-        position.best, position.best_step, position.worse = value, position.step, 0
+    if state.best is None or value > state.best:
+        state.best, state.best_step, state.worse = value, state.step, 0
         run.save_bundle(run.weights(), {"validation": _said(figures)})
     else:
-        position.worse += 1
-    position.snapshots = [*position.snapshots, position.step][-max(1, settings.average) :]
-    run.recorder.write("valid", position.step, figures)
+        state.worse += 1
+    state.snapshots = [*state.snapshots, state.step][-max(1, settings.average) :]
+    run.recorder.write("valid", state.step, figures)
     examples = task.examples("valid")
     spread = [k * len(examples) // max(1, settings.samples) for k in range(min(settings.samples, len(examples)))]
     return figures, [(examples[k].src, translations[k], examples[k].refs[0]) for k in spread]
@@ -72,14 +72,14 @@ def summary(scores: TranslationScores) -> str:
 
 def finish(run: Run) -> None:
     """Choose the weights by the recipe's own decoding on the validation set, score them on the test set, write the bundle."""
-    position, task = run.position, run.task
-    if not position.snapshots or position.snapshots[-1] != position.step:
+    state, task = run.state, run.task
+    if not state.snapshots or state.snapshots[-1] != state.step:
         validate(run)
-    candidates = {f"step {position.best_step}": run.snapshot(position.best_step)}
-    if len(position.snapshots) > 1 and run.settings.average > 1:
-        name = f"average of the last {len(position.snapshots)} validations"
-        candidates[name] = average(run.snapshot(step) for step in position.snapshots)
-    kind = TYPES[run.recipe.precision]  # chosen and scored as they will be saved
+    candidates = {f"step {state.best_step}": run.snapshot(state.best_step)}
+    if len(state.snapshots) > 1 and run.settings.average > 1:
+        name = f"average of the last {len(state.snapshots)} validations"
+        candidates[name] = average(run.snapshot(step) for step in state.snapshots)
+    kind = PRECISIONS[run.recipe.precision]  # chosen and scored as they will be saved
     candidates = {
         name: {at: tensor.to(kind).float() for at, tensor in weights.items()} for name, weights in candidates.items()
     }
@@ -103,5 +103,5 @@ def finish(run: Run) -> None:
                 write_atomically(run.folder / f"test{'-' + to if to else ''}.json", json.dumps(asdict(found), indent=1))
         run.model.train()
     run.save_bundle(candidates[best_name], scores)
-    position.finished = True
-    run.recorder.write("finished", position.step, {"chosen": best_name, "candidates": results, **scores})
+    state.finished = True
+    run.recorder.write("finished", state.step, {"chosen": best_name, "candidates": results, **scores})

@@ -50,8 +50,8 @@ def fit(run: Run) -> Generator[Step, None, None]:
 
     Raises UserError if the loss is not finite, with the step, the module and the batch named; what was saved stays.
     """
-    position = run.position
-    if position.finished:
+    state = run.state
+    if state.finished:
         return
     run.model.train()
     with locked(run.folder / ".lock", "a run is being trained in this folder"):
@@ -68,8 +68,8 @@ def fit(run: Run) -> Generator[Step, None, None]:
 
 
 def _steps(run: Run) -> Iterator[Step]:
-    position = run.position
-    if position.step == 0:
+    state = run.state
+    if state.step == 0:
         run.save()  # what was chosen for this machine holds from the first step on
     while not _ended(run):
         for step in _epoch(run):
@@ -77,11 +77,11 @@ def _steps(run: Run) -> Iterator[Step]:
             if _ended(run):
                 break
         else:
-            position.epoch, position.batch = position.epoch + 1, 0
+            state.epoch, state.batch = state.epoch + 1, 0
 
 
 def _ended(run: Run) -> bool:
-    t, p = run.settings, run.position
+    t, p = run.settings, run.state
     return (
         run.stop_requested
         or p.step >= t.max_steps
@@ -92,28 +92,28 @@ def _ended(run: Run) -> bool:
 
 def _epoch(run: Run) -> Iterator[Step]:
     """The rest of the epoch at hand."""
-    position = run.position
+    state = run.state
     began = time.monotonic()
-    batches = iter(run.task.batches("train", position.epoch, position.batch))
+    batches = iter(run.task.batches("train", state.epoch, state.batch))
     while held := list(itertools.islice(batches, run.settings.accumulate)):
         step = _step(run, held, began)
-        position.batch += len(held)
+        state.batch += len(held)
         step = _after(run, step)
-        position.seconds += time.monotonic() - began
+        state.seconds += time.monotonic() - began
         yield step
         began = time.monotonic()
 
 
 def _step(run: Run, batches: list[Any], began: float) -> Step:
     """One optimiser step over one or several batches; the gradient is that of their joint mean per token."""
-    index = run.position.step + 1
+    index = run.state.step + 1
     lr = run.learning_rate(index)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     count = sum(batch.n_tgt for batch in batches)
     total = 0.0
     for batch in batches:
-        with number_format(run.position.precision, run.device):
+        with number_format(run.state.precision, run.device):
             loss: Loss = run.task.loss(run.model, batch.to(run.device))
         (loss.total / count).backward()
         total += float(loss.total.detach())
@@ -126,16 +126,16 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
     run.optimizer.zero_grad(set_to_none=True)
     if run.ema is not None:
         run.ema.update(run.model, index)
-    run.position.step = index
-    run.position.tokens += count
+    run.state.step = index
+    run.state.tokens += count
     seconds = time.monotonic() - began
     padding = sum(batch.padding for batch in batches) / len(batches)
-    return Step(index, total / count, count, count / seconds, padding, lr, norm, run.position.epoch)
+    return Step(index, total / count, count, count / seconds, padding, lr, norm, run.state.epoch)
 
 
 def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
-    with number_format(run.position.precision, run.device):
-        return explain_non_finite(run.model, run.task, batches, run.position.step + 1, what)
+    with number_format(run.state.precision, run.device):
+        return explain_non_finite(run.model, run.task, batches, run.state.step + 1, what)
 
 
 def _after(run: Run, step: Step) -> Step:

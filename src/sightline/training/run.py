@@ -19,7 +19,7 @@ from sightline.training.record import Recorder
 from sightline.training.schedule import SCHEDULES, paper_peak
 from sightline.training.settings import TrainSettings
 from sightline.training.state import (
-    Position,
+    RunState,
     optimizer_tensors,
     random_states,
     referenced_snapshots,
@@ -39,7 +39,7 @@ class Run:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema | None
-    position: Position
+    state: RunState
     recorder: Recorder
     device: torch.device
     notes: list[str]
@@ -69,7 +69,7 @@ class Run:
         tensors |= optimizer_tensors(self.optimizer) | random_states()
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors.items()}
-        save_state(self.folder / "state", self.position, tensors)
+        save_state(self.folder / "state", self.state, tensors)
         self.last_saved = time.monotonic()
         needed = {self.snapshot_path(step) for step in referenced_snapshots(self.folder / "state")}
         for path in (self.folder / "weights").glob("step-*.safetensors"):
@@ -92,7 +92,7 @@ class Run:
 
     def save_snapshot(self) -> None:
         """Keep the validated weights of this step."""
-        save_weights(self.snapshot_path(self.position.step), self.weights())
+        save_weights(self.snapshot_path(self.state.step), self.weights())
 
     def snapshot(self, step: int) -> dict[str, Tensor]:
         """The weights of an earlier validation. Raises UserError if they are gone."""
@@ -116,7 +116,7 @@ class Run:
             decoding=self.recipe.decoding,
             metric=self.recipe.metric,
         )
-        card = write_card(self.recipe, self.task.prepared, self.position, scores)
+        card = write_card(self.recipe, self.task.prepared, self.state, scores)
         save_bundle(self.folder, Bundle(config, model, self.task.tokenizer, card), self.recipe.precision)
 
 

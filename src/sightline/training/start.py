@@ -19,7 +19,7 @@ from sightline.training.recipe import Recipe, prepare_run, read_recipe
 from sightline.training.record import Recorder
 from sightline.training.run import Run
 from sightline.training.settings import TrainSettings
-from sightline.training.state import Position, newest_state, state_folders
+from sightline.training.state import RunState, newest_state, state_folders
 
 ENDS = ("max_steps", "max_minutes", "patience")
 """The settings that say when training is over; a run may go on with others."""
@@ -59,10 +59,10 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         )
     found = newest_state(folder / "state")
     _write_recipe(folder / "recipe.toml", recipe)
-    position, tensors, notes = found if found is not None else (Position(), {}, [])
+    state, tensors, notes = found if found is not None else (RunState(), {}, [])
     device = best_device()
-    _choose_for_machine(recipe.train, position, device, notes)
-    settle(position.threads)
+    _choose_for_machine(recipe.train, state, device, notes)
+    settle(state.threads)
     torch.manual_seed(recipe.train.seed)
     model: nn.Module = build_model(recipe.model, prepared.tokenizer.src_vocab_size, prepared.tokenizer.tgt_vocab_size)
     if recipe.train.init is not None and found is None:
@@ -74,7 +74,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     task = TASKS[recipe.task](
         prepared,
         seed=recipe.train.seed,
-        batch_tokens=position.batch_tokens,
+        batch_tokens=state.batch_tokens,
         label_smoothing=recipe.train.label_smoothing,
         decoding=recipe.decoding,
         metric=recipe.metric,
@@ -89,15 +89,15 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         model=model,
         optimizer=make_optimizer(model, recipe.train),
         ema=Ema(model, recipe.train.ema) if recipe.train.ema else None,
-        position=position,
-        recorder=Recorder(folder, position.step, recipe.train.tensorboard),
+        state=state,
+        recorder=Recorder(folder, state.step, recipe.train.tensorboard),
         device=device,
         notes=notes,
     )
     if found is not None:
         run.restore(tensors)
     if earlier is not None and any(getattr(earlier.train, end) != getattr(recipe.train, end) for end in ENDS):
-        run.position.finished = False  # it is to train for longer than was said before
+        run.state.finished = False  # it is to train for longer than was said before
     run.last_saved = time.monotonic()
     return run
 
@@ -109,15 +109,15 @@ def _write_recipe(file: Path, recipe: Recipe) -> None:
             write_atomically(file, dump_toml(recipe))
 
 
-def _choose_for_machine(settings: TrainSettings, position: Position, device: torch.device, notes: list[str]) -> None:
+def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.device, notes: list[str]) -> None:
     """Number format, threads and batch budget: chosen once, then part of the run's state."""
-    position.threads = position.threads or settings.threads or usable_cores()
-    position.batch_tokens = position.batch_tokens or settings.batch_tokens
-    if not position.precision:
-        position.precision = settings.precision
+    state.threads = state.threads or settings.threads or usable_cores()
+    state.batch_tokens = state.batch_tokens or settings.batch_tokens
+    if not state.precision:
+        state.precision = settings.precision
         if settings.precision == "auto":
-            position.precision, why = choose_precision(device)
-            notes.append(f"number format {position.precision}: {why}")
+            state.precision, why = choose_precision(device)
+            notes.append(f"number format {state.precision}: {why}")
 
 
 def check_folder(folder: Path, recipe: Recipe) -> Recipe | None:

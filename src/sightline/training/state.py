@@ -24,7 +24,7 @@ KEPT = 2
 
 
 @dataclass
-class Position:
+class RunState:
     """Where a run stands, and what it has seen. Everything here is saved."""
 
     step: int = 0
@@ -90,17 +90,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save_state(folder: Path, position: Position, tensors: dict[str, Tensor]) -> Path:
+def save_state(folder: Path, state: RunState, tensors: dict[str, Tensor]) -> Path:
     """Write a state beside the earlier ones and remove the oldest beyond `KEPT`.
 
     Raises UserError, with the earlier states untouched, if the disk has not the room or cannot be written.
     """
-    target = folder / f"step-{position.step:08d}"
+    target = folder / f"step-{state.step:08d}"
     check_free_space(folder, int(1.1 * sum(t.numel() * t.element_size() for t in tensors.values())) + (1 << 20))
     with explain_os_errors(target, doing="save the run's state"), atomic_folder(target) as partial:
         file = partial / "tensors.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
-        content = {"position": asdict(position), "sha256": sha256(file)}
+        content = {"run": asdict(state), "sha256": sha256(file)}
         (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     for old in [*state_folders(folder)[:-KEPT], *folder.glob(".step-*.partial"), *folder.glob(".step-*.old")]:
         shutil.rmtree(old, ignore_errors=True)  # hidden ones: of saves that were killed; only one process trains here
@@ -116,15 +116,15 @@ def state_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d{8}", path.name))
 
 
-def read_state(path: Path) -> tuple[Position, dict[str, Tensor]]:
+def read_state(path: Path) -> tuple[RunState, dict[str, Tensor]]:
     """One state. Raises UserError if it is damaged."""
     try:
         content: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if sha256(path / "tensors.safetensors") != content["sha256"]:
             raise ValueError("the checksum of tensors.safetensors does not match")
-        known = {f.name for f in fields(Position)}
-        position = Position(**{k: v for k, v in content["position"].items() if k in known})
-        return position, load_file(path / "tensors.safetensors")
+        known = {f.name for f in fields(RunState)}
+        state = RunState(**{k: v for k, v in content["run"].items() if k in known})
+        return state, load_file(path / "tensors.safetensors")
     except (OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(f"The saved state {path} is damaged: {error}.") from error
 
@@ -134,12 +134,12 @@ def referenced_snapshots(folder: Path) -> set[int]:
     steps: set[int] = set()
     for path in state_folders(folder):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            position = json.loads((path / "state.json").read_text(encoding="utf-8"))["position"]
-            steps |= {*position["snapshots"], position["best_step"]}
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))["run"]
+            steps |= {*state["snapshots"], state["best_step"]}
     return steps
 
 
-def newest_state(folder: Path) -> tuple[Position, dict[str, Tensor], list[str]] | None:
+def newest_state(folder: Path) -> tuple[RunState, dict[str, Tensor], list[str]] | None:
     """The newest state that can be read, and what was wrong with newer ones; None if there is none at all.
 
     Raises UserError if there are states and none can be read.
