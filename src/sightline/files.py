@@ -56,11 +56,14 @@ def atomic_file(path: str | Path) -> Iterator[io.TextIOWrapper]:
         UserError: the disk is full, the folder is not writable, and the like; nothing is left behind.
     """
     with explain_os_errors(path, doing="write"):
-        target = Path(path).resolve()
-        if target.exists() and not target.is_file() and not target.is_dir():
-            with open(target, "w", encoding="utf-8", newline="\n") as file:
+        given = Path(path)
+        if (
+            given.exists() and not given.is_file() and not given.is_dir()
+        ):  # before its links are resolved: pipes have no name
+            with open(given, "w", encoding="utf-8", newline="\n") as file:
                 yield file
             return
+        target = given.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
         partial = _beside(target, "partial")

@@ -438,7 +438,7 @@ def test_a_run_without_validation_sentences_is_refused(refused, tsv):
         ("decoding.beam=100000", "decoding.beam"),
         ('model.attention={kind="cosine", length="x"}', "Cosine cannot be made"),
         ('data.train.src_lang="../x"', "src_lang is a code"),
-        ("model.d_model=1000000000", "M parameters takes at least"),
+        ("model.d_model=1000000000", "takes at least"),
     ],
 )
 def test_a_setting_out_of_its_bounds_is_named(setting, said, refused):

@@ -79,6 +79,8 @@ def test_a_first_line_that_looks_like_a_header_is_mentioned_and_can_be_named(tmp
     assert any(
         "train.tsv:1 reads 'en | zh', as a header does" in text for text in prepared(tmp_path, rows).report.warnings
     )
+    unnamed = prepared(tmp_path, train={"pairs": "train.tsv"}).report
+    assert any('\'data.train.columns=["en", "zh"]\'' in text for text in unnamed.warnings)
     named = {"pairs": "train.tsv", "src_lang": "en", "tgt_lang": "zh", "columns": ("en", "zh")}
     report = prepared(tmp_path, train=named).report
     assert report.read == 60 and not any("header" in text for text in report.warnings)

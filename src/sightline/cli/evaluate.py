@@ -137,10 +137,16 @@ def _test_set(
         from sightline.bundle import load_bundle
         from sightline.runtime.translator import BUILTIN
 
-        config = load_bundle(system if trained and system else BUILTIN).config if trained or system is None else None
-        several = system is None or (trained and config is not None and bool(load_bundle(system).tokenizer.tags))
-        lang = to or (config.tgt_lang if config and not several else "")  # "": told by the references' script
-        return _own_test(src, ref, to or ""), config.metric if config else MetricSettings(), [], lang
+        bundle = load_bundle(BUILTIN if system is None else system) if trained or system is None else None
+        if bundle is None:
+            return _own_test(src, ref, to or ""), MetricSettings(), [], to or ""
+        several = len(bundle.tokenizer.tags) > 1  # then the references' script tells the language
+        return (
+            _own_test(src, ref, to or ""),
+            bundle.config.metric,
+            [],
+            to or ("" if several else bundle.config.tgt_lang),
+        )
     from sightline.cli.display import stages
     from sightline.data.evaluation import read_set
     from sightline.data.prepared import Prepared

@@ -101,7 +101,7 @@ def _numbered(tree: Any, keys: list[str]) -> list[str]:
     if not keys:
         return []
     if isinstance(tree, list):
-        if not keys[0].isdigit() and len(tree) == 1 and isinstance(tree[0], dict):
+        if keys[0].isidentifier() and len(tree) == 1 and isinstance(tree[0], dict):
             return ["0", *_numbered(tree[0], keys)]
         below = tree[int(keys[0])] if keys[0].isdecimal() and int(keys[0]) < len(tree) else None
     else:

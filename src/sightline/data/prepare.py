@@ -124,15 +124,18 @@ class _Preparation:
         self.seconds[name] = round(time.perf_counter() - began, 1)
 
     def _look_for_headers(self) -> None:
-        for corpus in self.data.train:
+        for i, corpus in enumerate(self.data.train):
             first = next(read_pairs(corpus, self.base), None) if corpus.pairs and corpus.format != "hub" else None
             if first is None:
                 continue
             src, tgt = first.src.strip(), first.tgt.strip()
-            if src and tgt and {src.casefold(), tgt.casefold()} <= {*_HEADINGS, corpus.src_lang, corpus.tgt_lang}:
+            codes = src != tgt and all(len(text) == 2 and text.isascii() and text.isalpha() for text in (src, tgt))
+            known = {*_HEADINGS, corpus.src_lang.casefold(), corpus.tgt_lang.casefold()} - {""}
+            if codes or {src.casefold(), tgt.casefold()} <= known:
+                number = f".{i}" if len(self.data.train) > 1 else ""
                 self.warnings.append(
                     f"{corpus.place(first.line)} reads '{src} | {tgt}', as a header does, and was taken for a pair. If it is "
-                    f'a header, name the columns by it: data.train.columns=["{src}", "{tgt}"].'
+                    f'a header, name the columns by it: \'data.train{number}.columns=["{src}", "{tgt}"]\''
                 )
 
     def _read_sets(self) -> None:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from typing import Any, Literal, cast
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -56,8 +57,8 @@ class ModelConfig(Settings):
     share_embeddings: bool = True
     """Source and target share one embedding; needs a joint vocabulary."""
     init_std: float | None = Field(default=None, gt=0)
-    """Spread of the first weights, drawn from a normal distribution (0.02: Devlin et al. 2019; Marian); none: Xavier uniform
-    (Glorot and Bengio 2010), embeddings with 1 / sqrt(d_model)."""
+    """Spread of the first matrices and embeddings, drawn from a normal distribution (0.02: Devlin et al. 2019, Marian);
+    none: Xavier uniform (Glorot and Bengio 2010), embeddings with 1 / sqrt(d_model)."""
     embedding_dropout: float = 0.1
     """On embeddings with positions."""
     residual_dropout: float = 0.1
@@ -100,7 +101,8 @@ def build_core(config: ModelConfig) -> AttentionCore:
             raise ConfigError(f"{key}.{name} is not an argument of {cls.__name__}.{nearest(name, takes)}")
     given = {"dropout": config.attention_dropout, "n_heads": config.n_heads}
     try:
-        return cls(**{**{name: value for name, value in given.items() if name in takes}, **spec})
+        with torch.device("cpu"):  # a class of the user's own may compute its tables, which the meta device cannot
+            return cls(**{**{name: value for name, value in given.items() if name in takes}, **spec})
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{key}: {cls.__name__} cannot be made with {spec}: {error}.") from error
 
@@ -157,7 +159,7 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
         src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
         encoder = stack(config.n_encoder_layers, False, src_embed.position)
         decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
-    except (ValueError, RuntimeError) as error:  # RuntimeError: more numbers than memory, or than can be counted
+    except (ValueError, RuntimeError, OverflowError) as error:  # more numbers than memory, or than can be counted
         raise ConfigError(f"model: {error}.") from error
     head = VocabularyHead(tgt_vocab_size, config.d_model)
     if config.share_embeddings:

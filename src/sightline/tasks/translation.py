@@ -149,9 +149,9 @@ class TranslationTask:
         return Loss(model.head.loss(hidden[real], batch.tgt_out[real], smoothing), batch.n_tgt)
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """`loss` and `perplexity` per target token without smoothing, `loss_shuffled` with each sentence's source exchanged
-        for another's, and `bleu` of real translations: the mean over target languages where there are several, with
-        `bleu_zh` and the like beside it. The model must be in evaluation mode.
+        """`loss` and `perplexity` per target token without smoothing; `loss_shuffled` with each sentence's source exchanged
+        for another's, where there are two; and `bleu` of real translations: the mean over target languages where there are
+        several, with `bleu_zh` and the like beside it. The model must be in evaluation mode.
         """
         return self.evaluate_with(model, split, self.decoding)[0]
 

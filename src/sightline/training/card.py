@@ -9,7 +9,7 @@ import torch
 
 from sightline.data.prepared import Prepared
 from sightline.errors import UserError
-from sightline.training.recipe import Recipe, read_recipe, recipe_names
+from sightline.training.recipe import RECIPES, Recipe, read_recipe, recipe_names
 from sightline.training.state import RunState
 
 
@@ -49,10 +49,11 @@ def _command(recipe: Recipe) -> str:
     """`sightline train` with what makes this recipe of the one that comes with sightline, or of its own file."""
     if recipe.name not in recipe_names():
         return "sightline train recipe.toml"
-    own, shipped = recipe.model_dump(exclude_none=True), read_recipe(recipe.name).model_dump(exclude_none=True)
+    shipped_file = RECIPES / f"{recipe.name}.toml"  # not a folder of that name that lies about
+    own, shipped = recipe.model_dump(exclude_none=True), read_recipe(shipped_file).model_dump(exclude_none=True)
     changes = [f"{name}={value}" for name, value in _changes(own, shipped, "")]
     try:
-        whole = read_recipe(recipe.name, changes) == recipe
+        whole = read_recipe(shipped_file, changes) == recipe
     except UserError:
         whole = False
     return shlex.join(["sightline", "train", recipe.name, *changes] if whole else ["sightline", "train", "recipe.toml"])

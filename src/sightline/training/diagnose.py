@@ -19,7 +19,7 @@ def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: i
     bad_gradients = [
         name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()
     ]
-    module = _first_bad_module(model, task, batches)
+    module, batch = _first_bad_module(model, task, batches)
     if bad_weights:
         where = f"the weights {', '.join(bad_weights[:3])} are not finite"
     elif module is not None:
@@ -31,13 +31,15 @@ def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: i
     size = ", ".join(f"{len(batch.index)} pairs of up to {batch.tgt_out.shape[1]} tokens" for batch in batches)
     return NonFiniteError(
         f"The {what} is not finite at step {step}: {where}. The batch holds {size}, the first of them: "
-        f"{task.describe(batches[0])}. The last saved state is good and was kept. Try a lower train.lr, a longer "
+        f"{task.describe(batch)}. The last saved state is good and was kept. Try a lower train.lr, a longer "
         'train.warmup, train.clip = 1, or train.precision = "fp32".'
     )
 
 
-def _first_bad_module(model: nn.Module, task: Task, batches: list[Any]) -> str | None:
-    """The address of the first module, in the order of computation, that gives something not finite."""
+def _first_bad_module(model: nn.Module, task: Task, batches: list[Any]) -> tuple[str | None, Any]:
+    """The address of the first module, in the order of computation, that gives something not finite, and with which
+    batch; without such a module, the first batch.
+    """
     found: list[str] = []
 
     def watch(name: str) -> Any:
@@ -52,9 +54,9 @@ def _first_bad_module(model: nn.Module, task: Task, batches: list[Any]) -> str |
     try:
         with torch.no_grad():
             for batch in batches:
-                if not torch.isfinite(task.loss(model, batch.to(device)).total) and not found:
-                    found.append("head")
+                if not torch.isfinite(task.loss(model, batch.to(device)).total):
+                    return [*found, "head"][0], batch
     finally:
         for handle in hooks:
             handle.remove()
-    return found[0] if found else None
+    return None, batches[0]

@@ -77,7 +77,7 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `save` wrote; the position goes in when the run is made."""
+        """Put back what `save` wrote; the `RunState` goes in when the run is made."""
         load_weights(self.model, _without("model.", tensors))
         restore_optimizer(self.optimizer, tensors)
         if self.ema is not None:

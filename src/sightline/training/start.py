@@ -23,9 +23,9 @@ from sightline.training.state import RunState, newest_state, state_folders
 
 ENDS = ("max_steps", "max_minutes", "patience")
 """The settings that say when training is over; a run may go on with others."""
-BYTES_PER_PARAMETER = 20
-"""Weight, gradient, two moments of Adam and a moving average, in float32."""
-WRITTEN = (*FILES, "weights", "log.jsonl", "tensorboard", "test.json")
+BYTES_PER_PARAMETER = 16
+"""Weight, gradient and two moments of Adam in float32; a moving average takes 4 more."""
+WRITTEN = (*FILES, "weights", "log.jsonl", "test.json", "test-*.json")
 """What a run writes beside its recipe and state."""
 
 
@@ -131,7 +131,8 @@ def check_folder(folder: Path, recipe: Recipe) -> Recipe | None:
     file = folder / "recipe.toml"
     recipe = initialised(recipe, folder)
     begun = file.is_file()
-    if not state_folders(folder / "state") and (in_the_way := [name for name in WRITTEN if (folder / name).exists()]):
+    in_the_way = [path.name for name in WRITTEN for path in sorted(folder.glob(name))]
+    if in_the_way and not state_folders(folder / "state"):
         what = "a trained model without the state to go on from" if begun else "files that this run would overwrite"
         raise UserError(
             f"{folder} holds {what} ({', '.join(in_the_way)}). Choose another folder with --out, or move them away."
@@ -171,7 +172,7 @@ def overruled(recipe: Recipe, used: Recipe) -> list[str]:
     return [
         f"{section}.{name}"
         for section in ("model", "tokenizer")
-        for name in getattr(recipe, section).model_fields_set
+        for name in sorted(getattr(recipe, section).model_fields_set)
         if getattr(getattr(recipe, section), name) != getattr(getattr(used, section), name)
     ]
 
@@ -180,19 +181,19 @@ def check_model(recipe: Recipe) -> None:
     """Raises ConfigError if there can be no such model, or none that this machine can train, which is better said before a
     corpus is prepared.
     """
-    model, vocab = recipe.model, recipe.tokenizer.vocab_size
+    model = recipe.model
     layers = {name: min(1, getattr(model, name)) for name in ("n_encoder_layers", "n_decoder_layers")}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory is taken
-        thin = build_model(model.model_copy(update=layers), vocab, vocab if recipe.tokenizer.joint else vocab + 1)
+        thin = build_model(model.model_copy(update=layers), 8, 8 if recipe.tokenizer.joint else 9)
     total = sum(p.numel() for p in thin.parameters())
     for stack, count in ((thin.encoder, model.n_encoder_layers), (thin.decoder, model.n_decoder_layers)):
         total += (count - 1) * sum(p.numel() for block in stack for p in block.parameters())
-    needed, free = total * BYTES_PER_PARAMETER, free_memory(best_device())
+    needed = total * (BYTES_PER_PARAMETER + (4 if recipe.train.ema else 0))
+    free = free_memory(best_device())
     if free is not None and needed > free:
         raise ConfigError(
-            f"A model of {total / 1e6:,.0f} M parameters takes at least {needed / 2**30:,.1f} GiB to train, and "
-            f"{free / 2**30:,.1f} GiB of memory are free. Make model.d_model, model.d_ff, the layers or "
-            "tokenizer.vocab_size smaller."
+            f"A model of {total / 1e6:,.0f} M parameters (without its embeddings) takes at least {needed / 2**30:,.1f} GiB "
+            f"to train, and {free / 2**30:,.1f} GiB of memory are free. Make model.d_model, model.d_ff or the layers smaller."
         )
 
 

@@ -1,7 +1,7 @@
 """Everything a run needs to go on exactly where it stopped, saved whole or not at all.
 
 A state is a folder `state/step-00001000` with `tensors.safetensors` (weights, optimiser, moving average, random generators)
-and `state.json` (position in the data, what was chosen for this machine, history, the tensors' SHA-256).
+and `state.json` (position in the data, what was chosen for this machine, the best validation, the tensors' SHA-256).
 """
 
 import contextlib
