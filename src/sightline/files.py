@@ -9,7 +9,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sightline.errors import UserError
@@ -115,9 +115,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
                 raise
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
-            for parent in made:
-                with contextlib.suppress(OSError):  # others may have put something there by now
-                    parent.rmdir()
+            _remove_empty(made)
             raise
         _sync_folder(final.parent)
         shutil.rmtree(old, ignore_errors=True)
@@ -143,7 +141,8 @@ def restore_folder(target: str | Path) -> bool:
 def locked(path: str | Path, what: str) -> Iterator[None]:
     """Inside the ``with`` block no other process passes the same file; the system frees it when a process dies.
 
-    Does nothing where the system or the disk knows no locks.
+    The file's folder is made if need be, and removed again if the block fails before anything else is in it. Does
+    nothing where the system or the disk knows no locks.
 
     Raises:
         UserError: another process is inside; ``what`` says what it does there.
@@ -151,8 +150,10 @@ def locked(path: str | Path, what: str) -> Iterator[None]:
     if fcntl is None:
         yield
         return
+    folder = Path(path).absolute().parent
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with explain_os_errors(path, doing="write"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -164,6 +165,11 @@ def locked(path: str | Path, what: str) -> Iterator[None]:
         except OSError:  # a network disk without locks
             pass
         yield
+    except BaseException:
+        if made and os.listdir(folder) == [Path(path).name]:
+            Path(path).unlink(missing_ok=True)
+            _remove_empty(made)
+        raise
     finally:
         os.close(handle)
 
@@ -279,6 +285,12 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # others may have put something there by now
+            folder.rmdir()
 
 
 def _remove(path: Path) -> None:
