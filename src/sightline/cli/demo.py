@@ -53,9 +53,10 @@ def demo(
 
 def _steps(minutes: float) -> int:
     """As many steps as this machine will take in that time, so that the learning rate comes to its end."""
-    from sightline.training.derive import expected_rate
+    from sightline.training.derive import TRAINING_SHARE
+    from sightline.training.rate import training_rate
     from sightline.training.recipe import read_recipe
 
     recipe = read_recipe(RECIPE)
-    rate = expected_rate(recipe.model, recipe.tokenizer.vocab_size)
-    return max(100, int(rate * 60 * minutes / recipe.train.batch_tokens))
+    rate = training_rate(recipe.model, recipe.tokenizer.vocab_size, recipe.train.batch_tokens, seconds=4.0)
+    return max(100, int(TRAINING_SHARE * rate * 60 * minutes / recipe.train.batch_tokens))

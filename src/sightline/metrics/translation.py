@@ -65,6 +65,14 @@ class TranslationScores:
     brevity_penalty: float
     length_ratio: float
 
+    def summary(self) -> str:
+        """All of them with their signatures, in a line of a card."""
+        return (
+            f"BLEU {self.bleu:.2f} (`{self.bleu_signature}`), chrF {self.chrf:.2f} (`{self.chrf_signature}`), "
+            f"TER {self.ter:.2f} (`{self.ter_signature}`), tokenised BLEU {self.tokenised_bleu:.2f} "
+            f"(`{self.tokenised_signature}`), {self.n_sentences} sentences"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LengthBucket:

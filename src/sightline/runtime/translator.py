@@ -9,6 +9,7 @@ from sightline.bundle import Bundle, load_bundle
 from sightline.config import parse
 from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import ConfigError, nearest
+from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.translation import Translated, translate
 
@@ -99,7 +100,7 @@ class Translator:
             return tags[0] if tags else ""
         if len(tags) == 2 and "zh" in tags:
             other = tags[0] if tags[1] == "zh" else tags[1]
-            return other if any("\u4e00" <= c <= "\u9fff" for c in text) else "zh"
+            return other if HAN.search(text) else "zh"
         raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 
 

@@ -1,11 +1,9 @@
-"""What a model is trained for, behind one small interface.
-
-The steps of the loop know nothing else; validation and the choice of the weights that are kept (`training/finish.py`) still
-ask for what only translation has, until a second task shows what they should ask for instead.
+"""What a model is trained for, behind one small interface: the training loop, validation and the choice of the weights
+that are kept know nothing else.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -19,6 +17,24 @@ class Loss:
     """Summed over `count` items; a scalar with a gradient."""
     count: int
     """Target tokens (or whatever the task counts)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a look at a split found."""
+
+    figures: dict[str, float]
+    """`loss` and the measures that matter, by name; `train.best_by` names one of them."""
+    samples: list[tuple[str, str, str]] = field(default_factory=list)
+    """Input, output and reference of some items, to be read by people."""
+
+
+class Scores(Protocol):
+    """All measures of a test set: a dataclass of plain values."""
+
+    def summary(self) -> str:
+        """All of them in a line of a card, each with what says how it was computed."""
+        ...
 
 
 @runtime_checkable
@@ -40,8 +56,16 @@ class Task(Protocol):
         """An item of a batch, to be read by people when something is wrong with it."""
         ...
 
-    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Named figures on a split: a loss, and the measure that matters."""
+    def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:
+        """Figures and samples of a split, as quickly as a validation along the way should be or, if `final`, as the recipe
+        says that the model is used. The model must be in evaluation mode.
+        """
+        ...
+
+    def scores(self, model: nn.Module, split: str) -> Mapping[str, Scores]:
+        """All measures of a split, by target language or whatever parts the task has ("" if it has none); empty if the
+        split has no items.
+        """
         ...
 
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:

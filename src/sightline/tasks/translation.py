@@ -18,7 +18,7 @@ from sightline.decoding.greedy import greedy
 from sightline.decoding.protocol import DecodingSettings, Hypothesis
 from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.tasks.task import Loss
+from sightline.tasks.task import Evaluation, Loss
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
 class TranslationTask:
     """The task of the encoder-decoder: see `tasks.task.Task`.
 
-    `weights` says how often an epoch sees each corpus; `decoding` and `metric` are used by `evaluate`, on the split "valid"
-    or "test".
+    `weights` says how often an epoch sees each corpus. Validations along the way translate at most `max_validated` sentences
+    with a beam of `validation_beam` and show `samples` of them; what is final is translated as `decoding` says.
     """
 
     def __init__(
@@ -91,11 +91,14 @@ class TranslationTask:
         max_len: int,
         weights: Sequence[float] = (1.0,),
         max_validated: int = 2000,
+        validation_beam: int = 1,
+        samples: int = 2,
     ) -> None:
         self.prepared, self.tokenizer = prepared, prepared.tokenizer
         self.label_smoothing, self.decoding, self.metric = label_smoothing, decoding, metric
         self.seed, self.max_len, self.max_validated = seed, max_len, max_validated
-        self.batch_tokens = batch_tokens
+        self.batch_tokens, self.samples = batch_tokens, samples
+        self.quick = decoding.model_copy(update={"beam": validation_beam, "n_best": 1})
         self.pairs: Pairs = prepared.train()
         self.plan = BatchPlan(
             self.pairs.src_lengths, self.pairs.tgt_lengths, batch_tokens, seed, self.pairs.corpus, weights
@@ -148,28 +151,25 @@ class TranslationTask:
         real = batch.tgt_out != model.pad_id
         return Loss(model.head.loss(hidden[real], batch.tgt_out[real], smoothing), batch.n_tgt)
 
-    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:
         """`loss` and `perplexity` per target token without smoothing; `loss_shuffled` with each sentence's source exchanged
         for another's, where there are two; and `bleu` of real translations: the mean over target languages where there are
-        several, with `bleu_zh` and the like beside it. The model must be in evaluation mode.
+        several, with `bleu_zh` and the like beside it.
         """
-        return self.evaluate_with(model, split, self.decoding)[0]
-
-    @torch.inference_mode()
-    def evaluate_with(
-        self, model: nn.Module, split: str, decoding: DecodingSettings
-    ) -> tuple[dict[str, float], list[str]]:
-        """As `evaluate`, with other decoding settings; also gives the translations."""
-        translations = self.translations(model, split, decoding)
+        examples = self.examples(split)
+        translations = self._translations(model, examples, self.decoding if final else self.quick)
         figures = self.losses(model, split)
         bleu = {
             to: corpus_bleu(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric).score
-            for to, (hyps, refs) in self._by_language(translations, split).items()
+            for to, (hyps, refs) in _by_language(translations, examples).items()
         }
         figures["bleu"] = sum(bleu.values()) / len(bleu)
         if len(bleu) > 1:
             figures |= {f"bleu_{to}": score for to, score in bleu.items()}
-        return figures, translations
+        shown = min(self.samples, len(examples))
+        spread = [k * len(examples) // shown for k in range(shown)]
+        return Evaluation(figures, [(examples[k].src, translations[k], examples[k].refs[0]) for k in spread])
 
     @torch.inference_mode()
     def losses(self, model: nn.Module, split: str) -> dict[str, float]:
@@ -189,32 +189,23 @@ class TranslationTask:
         figures = {"loss": mean, "perplexity": float(np.exp(min(mean, 700.0)))}
         return {**figures, "loss_shuffled": mean + cost / exchanged} if exchanged else figures
 
-    def translations(self, model: nn.Module, split: str, settings: DecodingSettings | None = None) -> list[str]:
-        """The best translation of every sentence of a split."""
+    def scores(self, model: nn.Module, split: str) -> dict[str, TranslationScores]:
+        """All scores of a split's translations, by target language ("" if the corpus has no tags)."""
         examples = self.examples(split)
+        translations = self._translations(model, examples, self.decoding)
+        return {
+            to: evaluate_translations(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric)
+            for to, (hyps, refs) in _by_language(translations, examples).items()
+        }
+
+    def _translations(self, model: nn.Module, examples: Sequence[Example], settings: DecodingSettings) -> list[str]:
         return self._translate(model, [e.src for e in examples], [e.to for e in examples], settings)
 
     def _translate(
-        self, model: nn.Module, texts: Sequence[str], to: Sequence[str], settings: DecodingSettings | None = None
+        self, model: nn.Module, texts: Sequence[str], to: Sequence[str], settings: DecodingSettings
     ) -> list[str]:
         assert isinstance(model, EncoderDecoder)
-        found = translate(model, self.tokenizer, texts, to, settings or self.decoding, self.max_len)
-        return [best[0].text for best in found]
-
-    def scores(self, translations: Sequence[str], split: str) -> dict[str, TranslationScores]:
-        """All scores of a split's translations, by target language ("" if the corpus has no tags)."""
-        return {
-            to: evaluate_translations(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric)
-            for to, (hyps, refs) in self._by_language(translations, split).items()
-        }
-
-    def _by_language(self, translations: Sequence[str], split: str) -> dict[str, tuple[list[str], list[list[str]]]]:
-        found: dict[str, tuple[list[str], list[list[str]]]] = {}
-        for hyp, example in zip(translations, self.examples(split), strict=True):
-            hyps, refs = found.setdefault(example.to, ([], []))
-            hyps.append(hyp)
-            refs.append(list(example.refs))
-        return dict(sorted(found.items()))
+        return [best[0].text for best in translate(model, self.tokenizer, texts, to, settings, self.max_len)]
 
     def describe(self, batch: Batch) -> str:
         """The first pair of a batch, to be read by people."""
@@ -227,7 +218,19 @@ class TranslationTask:
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:
         """Translations of raw sentences, into the first target language."""
         tags = self.tokenizer.tags
-        return self._translate(model, raw, [tags[0] if tags else ""] * len(raw))
+        return self._translate(model, raw, [tags[0] if tags else ""] * len(raw), self.decoding)
+
+
+def _by_language(
+    translations: Sequence[str], examples: Sequence[Example]
+) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Translations and their references, for each target language."""
+    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for hyp, example in zip(translations, examples, strict=True):
+        hyps, refs = found.setdefault(example.to, ([], []))
+        hyps.append(hyp)
+        refs.append(list(example.refs))
+    return dict(sorted(found.items()))
 
 
 TASKS: dict[str, Callable[..., Any]] = {"translation": TranslationTask}

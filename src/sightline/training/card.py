@@ -26,7 +26,7 @@ def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict
 {figures}
 Trained for {state.step} steps ({state.tokens:,} target tokens, {state.epoch} epochs and {state.batch} batches,
 {state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, torch {torch.__version__},
-seed {train["seed"]}. Weights kept in {fields["precision"]}.
+seed {train["seed"]}. Weights kept in {fields["saved_precision"]}.
 
 ## Data
 

@@ -154,8 +154,8 @@ def _after(run: Run, step: Step) -> Step:
         },
     )
     if step.index % settings.validate_every == 0:
-        figures, samples = validate(run)
-        step = replace(step, validation=figures, samples=samples)
+        found = validate(run)
+        step = replace(step, validation=found.figures, samples=found.samples)
         run.save()
     elif time.monotonic() - run.last_saved > 60 * settings.save_minutes:
         run.save()

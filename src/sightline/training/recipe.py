@@ -62,7 +62,7 @@ class Recipe(Settings):
     """How it translates."""
     metric: MetricSettings = MetricSettings()
     """How it is scored."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    saved_precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the saved weights."""
     expected: list[Expected] = Field(default_factory=list)
     """The scores it must reach."""

@@ -117,7 +117,7 @@ class Run:
             metric=self.recipe.metric,
         )
         card = write_card(self.recipe, self.task.prepared, self.state, scores)
-        save_bundle(self.folder, Bundle(config, model, self.task.tokenizer, card), self.recipe.precision)
+        save_bundle(self.folder, Bundle(config, model, self.task.tokenizer, card), self.recipe.saved_precision)
 
 
 def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class TrainSettings(Settings):
     """Average the weights of the last so many validations at the end, if that is better on the validation set; 0 for none."""
     validate_every: int = Field(default=500, ge=1)
     """Steps between validations."""
-    metric: Literal["bleu", "loss"] = "bleu"
+    best_by: Literal["bleu", "loss"] = "bleu"
     """What decides which weights are best, on the validation set."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better one; none: go on to the end."""

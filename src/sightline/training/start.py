@@ -81,6 +81,8 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         max_len=recipe.model.max_len,
         weights=[corpus.weight for corpus in recipe.data.train],
         max_validated=recipe.train.max_validated,
+        validation_beam=recipe.train.validation_beam,
+        samples=recipe.train.samples,
     )
     run = Run(
         recipe=recipe,
