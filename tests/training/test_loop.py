@@ -71,6 +71,15 @@ def test_accumulated_batches_are_one_large_batch(
         torch.testing.assert_close(gradient, joint, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dropout", [0.1, 0.4])
+def test_batches_keep_their_budget_though_merges_are_dropped(
+    settings: list[str], dropout: float, tmp_path: Path
+) -> None:
+    run = load_run("copy", *settings, f"tokenizer.dropout={dropout}", out=tmp_path)
+    sizes = [max(batch.src.numel(), batch.tgt_in.numel()) for batch in run.task.batches("train", 0)]
+    assert 250 < np.mean(sizes) < 420  # of a budget of 400
+
+
 def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_good_state(
     settings: list[str], tmp_path: Path
 ) -> None:

@@ -64,7 +64,6 @@ def evaluate(
     from rich.console import Console
 
     from sightline.files import write_atomically
-    from sightline.metrics.translation import bleu_by_length, evaluate_translations, paired_bootstrap
 
     console = Console()
     settings = settings or []
@@ -81,23 +80,43 @@ def evaluate(
     report: dict[str, Any] = {}
     for language in sorted({e.to for e in examples}):
         rows = [i for i, e in enumerate(examples) if e.to == language]
-        mine, refs = [hyps[i] for i in rows], [examples[i].refs for i in rows]
-        where: dict[str, Any] = {"lang": language or lang, "settings": metric}
-        scores = evaluate_translations(mine, refs, **where)
-        found: dict[str, Any] = {"scores": asdict(scores)}
-        found["by_length"] = [asdict(b) for b in bleu_by_length(mine, refs, [examples[i].src for i in rows], **where)]
-        found["expected"] = [
-            {**e.model_dump(exclude={"to"}), "reached": getattr(scores, e.metric) >= e.score}
-            for e in expected
-            if e.to == language and split == "test"
-        ]
-        if other is not None:
-            found["against"] = asdict(paired_bootstrap([other[i] for i in rows], mine, refs, **where))
-        report[language] = found
+        report[language] = found = _figures(
+            [examples[i] for i in rows],
+            [hyps[i] for i in rows],
+            None if other is None else [other[i] for i in rows],
+            language or lang,
+            metric,
+            [e for e in expected if e.to == language and split == "test"],
+        )
         if not as_json:
             _show(console, language, found)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+def _figures(
+    examples: "list[Example]",
+    hyps: list[str],
+    other: list[str] | None,
+    lang: str,
+    metric: "MetricSettings",
+    expected: "list[Expected]",
+) -> dict[str, Any]:
+    """All figures of translations into one language, and of those of the other system if there is one."""
+    from sightline.metrics.translation import bleu_by_length, evaluate_translations, paired_bootstrap
+
+    refs, sources = [e.refs for e in examples], [e.src for e in examples]
+    scores = evaluate_translations(hyps, refs, lang=lang, settings=metric)
+    found: dict[str, Any] = {
+        "scores": asdict(scores),
+        "by_length": [asdict(b) for b in bleu_by_length(hyps, refs, sources, lang=lang, settings=metric)],
+        "expected": [
+            {**e.model_dump(exclude={"to"}), "reached": getattr(scores, e.metric) >= e.score} for e in expected
+        ],
+    }
+    if other is not None:
+        found["against"] = asdict(paired_bootstrap(other, hyps, refs, lang=lang, settings=metric))
+    return found
 
 
 def _check_system(path: Path | None) -> None:

@@ -67,7 +67,7 @@ class TokenizerSettings(Settings):
     """The text is tokens separated by blanks: subwords stay within one, translations are tokens joined by a blank."""
     dropout: float = 0.0
     """BPE-dropout (Provilkov et al. 2020): the probability that a merge is skipped in training, 0 to below 1. Batches are
-    planned by the undropped lengths, so they hold more tokens than `train.batch_tokens` then."""
+    planned by the lengths to be expected, so some hold a few tokens more than `train.batch_tokens` then."""
     min_frequency: int = 2
     """A character, word or pair of subwords seen fewer times gets no token of its own."""
     sample_lines: int = 1_000_000

@@ -1,5 +1,6 @@
 """Translation: sentence pairs in, a model that translates out."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,19 +101,29 @@ class TranslationTask:
         self.batch_tokens, self.samples = batch_tokens, samples
         self.quick = decoding.model_copy(update={"beam": validation_beam, "n_best": 1})
         self.pairs: Pairs = prepared.train()
-        self.plan = BatchPlan(
-            self.pairs.src_lengths, self.pairs.tgt_lengths, batch_tokens, seed, self.pairs.corpus, weights
-        )
+        self.sampled = self.tokenizer.settings.dropout > 0
+        budget = max(1, round(batch_tokens / (self._growth() if self.sampled else 1.0)))
+        self.plan = BatchPlan(self.pairs.src_lengths, self.pairs.tgt_lengths, budget, seed, self.pairs.corpus, weights)
 
     def batches(self, split: str, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches of a split; those of "train" from batch number `start` of an epoch on."""
         if split != "train":
             yield from self._evaluation_batches(self.examples(split))
             return
-        sampled = self.tokenizer.settings.dropout > 0
         for index in self.plan.epoch(epoch, start):
-            pairs = [self._sample(int(i), epoch) if sampled else self.pairs.pair(int(i)) for i in index]
+            pairs = [self._sample(int(i), epoch) if self.sampled else self.pairs.pair(int(i)) for i in index]
             yield collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
+
+    def _growth(self) -> float:
+        """How many times larger BPE-dropout makes a padded batch: batches are planned by the lengths without it."""
+        step = max(1, len(self.pairs) // 20_000)
+        lengths = self.pairs.src_lengths[::step], self.pairs.tgt_lengths[::step]
+        plain = sampled = 0
+        for index in itertools.islice(BatchPlan(*lengths, self.batch_tokens, self.seed).epoch(0), 5):
+            src, tgt = zip(*(self._sample(int(i) * step, 0) for i in index), strict=True)
+            plain += len(index) * max(side[index].max() for side in lengths)
+            sampled += len(index) * max(map(len, src + tgt))
+        return float(sampled / plain) if plain else 1.0
 
     def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
         generator = generator_of(self.seed, epoch, i)

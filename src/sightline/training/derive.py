@@ -23,8 +23,6 @@ MINUTES = 60.0
 """Training time that a derived recipe plans for."""
 TRAINING_SHARE = 0.9
 """Part of a run's time that is spent in steps; the rest validates and saves."""
-LONGER = 1.2
-"""How many more tokens BPE-dropout of 0.1 makes of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,7 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
     batch_tokens = 2 ** round(math.log2(max(1024, min(8192, tokens / 100))))
     if best_device().type == "cuda":
         batch_tokens *= 4
-    dropout = 0.1 if found.pairs <= 300_000 else 0.0
-    rate = TRAINING_SHARE * training_rate(model, vocab_size, batch_tokens) / (LONGER if dropout else 1.0)
+    rate = TRAINING_SHARE * training_rate(model, vocab_size, batch_tokens)
     wanted = size.epochs * tokens / batch_tokens
     affordable = MINUTES * 60 * rate / batch_tokens
     steps = max(200, int(min(wanted, affordable)))
@@ -112,7 +109,7 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
         name=name,
         description=f"Derived from a corpus of {_counted(found.pairs)} pairs.",
         data=DataSettings(train=[corpus], hold_out_valid=held, hold_out_test=held),
-        tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=dropout),
+        tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=0.1 if found.pairs <= 300_000 else 0.0),
         model=model,
         train=TrainSettings(
             batch_tokens=batch_tokens,
