@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from sightline.cli.report import print_report
 from sightline.data.prepare import prepare
 from sightline.data.prepared import Prepared
-from sightline.data.report import Report, print_report
+from sightline.data.report import Report
 from sightline.data.settings import DataSettings
 from sightline.data.survey import sentence_key
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings

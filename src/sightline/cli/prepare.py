@@ -17,7 +17,7 @@ def prepare(
     from rich.console import Console
 
     from sightline.cli.display import say, stages
-    from sightline.data.report import print_report
+    from sightline.cli.report import print_report
     from sightline.training.recipe import prepare_run
     from sightline.training.start import check_folder, initialised
 

@@ -33,7 +33,7 @@ def train(
     from rich.console import Console
 
     from sightline.cli.display import TrainingDisplay, say, stages
-    from sightline.data.report import print_report
+    from sightline.cli.report import print_report
 
     console = Console()
     chosen, folder, reasons = corpus.chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
