@@ -74,10 +74,13 @@ def hub() -> Iterator[str]:
 
 def _prepare(name: str, hub: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "hub.toml").write_text(RECIPE.format(name=name))
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_")) and "proxy" not in k.lower()
+    }
     return subprocess.run(
         [sys.executable, "-m", "sightline", "prepare", "hub.toml", "--out", "out"],
         cwd=folder,
-        env={**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "cache")},
+        env={**clean, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=300,

@@ -3,13 +3,17 @@ import json
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sightline.bundle import load_bundle
 from sightline.data.batches import collate
+from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.tasks.translation import Translated
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.optim import Ema, average
@@ -46,6 +50,36 @@ def test_the_end_of_a_run_is_a_bundle_with_scores_and_a_log(settings: list[str],
     finished = events[-1]
     assert finished["event"] == "finished" and len(finished["candidates"]) == 2
     assert json.loads((tmp_path / "test.json").read_text(encoding="utf-8"))["n_sentences"] == 20
+
+
+def test_validations_along_the_way_are_quick_and_the_final_one_is_as_the_recipe_says(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beams: list[int] = []
+
+    def seen(model: object, tokenizer: object, texts: list[str], to: object, decoding: DecodingSettings, n: int) -> Any:
+        beams.append(decoding.beam)
+        return [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
+
+    monkeypatch.setattr("sightline.tasks.translation.translate", seen)
+    run = load_run("copy", *settings, "train.average=0", "train.validation_beam=2", "decoding.beam=3", out=tmp_path)
+    for _ in fit(run):
+        pass
+    assert beams == [2, 2, 2, 3, 3]  # after 8, 16 and 20 steps; the final validation and the test
+
+
+def test_the_loss_can_decide_and_weights_be_kept_in_bf16_and_nothing_be_shown_or_tested(
+    settings: list[str], tmp_path: Path
+) -> None:
+    more = ("train.best_by=loss", "saved_precision=bf16", "train.samples=0", "data.hold_out_test=0")
+    run = load_run("copy", *settings, *more, out=tmp_path)
+    seen = [step for step in fit(run) if step.validation]
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    best = min((event for event in events if event["event"] == "valid"), key=lambda event: event["loss"])
+    assert run.state.best_step == best["step"] and run.state.best == pytest.approx(-best["loss"])
+    assert not any(step.samples for step in seen) and not list(tmp_path.glob("test*.json"))
+    kept = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
 
 
 def test_accumulated_batches_are_one_large_batch(
@@ -90,7 +124,7 @@ def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_goo
                 with torch.no_grad():
                     run.model.get_parameter("decoder.1.ffn.up_proj.bias")[0] = math.nan
     message = str(error.value)
-    assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "the first of them: '" in message
+    assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "the first of them '" in message
     assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).state.step == 3
 
 

@@ -10,6 +10,7 @@ from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
     from sightline.data.sources import CorpusSettings
+    from sightline.data.survey import Progress
     from sightline.training.recipe import Recipe
 
 RecipeName = Annotated[
@@ -36,8 +37,10 @@ def chosen_recipe(
     src_lang: str,
     tgt_lang: str,
     out: Path | None,
+    progress: "Progress | None" = None,
 ) -> "tuple[Recipe, Path, list[str]]":
-    """The recipe, the run's folder, and the reasons for what was chosen, where something was.
+    """The recipe, the run's folder, and the reasons for what was chosen, where something was. With `progress`, some steps of
+    training are timed to say how many there can be.
 
     Raises ConfigError if neither or both of a recipe and files were given.
     """
@@ -58,7 +61,7 @@ def chosen_recipe(
         chosen = read_recipe(recipe, settings)
         begun = Path(recipe) if Path(recipe).is_dir() else None  # the folder of a run goes on in that folder
         return chosen, out or begun or Path("runs") / chosen.name, []
-    return _derived(src, tgt, data, src_lang, tgt_lang, settings, out)
+    return _derived(src, tgt, data, src_lang, tgt_lang, settings, out, progress)
 
 
 def _derived(
@@ -69,12 +72,15 @@ def _derived(
     tgt_lang: str,
     settings: list[str],
     out: Path | None,
+    progress: "Progress | None",
 ) -> "tuple[Recipe, Path, list[str]]":
     from sightline.config import Document, apply_overrides, parse
     from sightline.data.settings import DataSettings
     from sightline.data.sources import CorpusSettings
-    from sightline.training.derive import derive
+    from sightline.training.derive import derive, measure
+    from sightline.training.rate import training_rate
     from sightline.training.recipe import Recipe
+    from sightline.training.start import check_model
 
     if data is not None and (src is not None or tgt is not None):
         raise ConfigError("Give either --data with one file, or --src and --tgt with two.")
@@ -98,9 +104,21 @@ def _derived(
         return _begun(folder, corpus, settings), folder, [f"settings as in {folder / 'recipe.toml'}"]
     about_it = [setting for setting in settings if setting.startswith("data.train.")]
     named = apply_overrides(Document({"train": [corpus.model_dump(exclude_none=True)]}), [s[5:] for s in about_it])
-    recipe, reasons = derive(parse(DataSettings, named).train[0], Path(), name)
-    document = apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings)
-    return parse(Recipe, document), folder, reasons
+    corpus = parse(DataSettings, named).train[0]
+
+    def with_settings(recipe: Recipe) -> Recipe:
+        return parse(Recipe, apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings))
+
+    found = measure(corpus, Path())
+    recipe, reasons = derive(corpus, found, name)
+    chosen = with_settings(recipe)
+    if progress is not None and not any(setting.startswith("train.max_steps=") for setting in settings):
+        check_model(chosen)
+        progress("timing some steps of training", 0, None)
+        rate = training_rate(chosen.model, chosen.tokenizer.vocab_size, chosen.train.batch_tokens)
+        recipe, reasons = derive(corpus, found, name, rate)
+        chosen = with_settings(recipe)
+    return chosen, folder, reasons
 
 
 def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Recipe":

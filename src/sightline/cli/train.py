@@ -36,7 +36,10 @@ def train(
     from sightline.cli.report import print_report
 
     console = Console()
-    chosen, folder, reasons = corpus.chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
+    with stages(console) as progress:
+        chosen, folder, reasons = corpus.chosen_recipe(
+            recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out, progress
+        )
     for reason in reasons:
         say(console, f"  {reason}")
     from sightline.training.loop import fit

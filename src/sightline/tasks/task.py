@@ -1,10 +1,10 @@
-"""What a model is trained for, behind one small interface: the training loop, validation and the choice of the weights
-that are kept know nothing else.
+"""What a model is trained for, behind one small interface: all that the training loop, validation and the choice of the
+weights that are kept ask for. (Only the bundle that a run writes still asks for what translation has.)
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -32,6 +32,8 @@ class Evaluation:
 class Scores(Protocol):
     """All measures of a test set: a dataclass of plain values."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
     def summary(self) -> str:
         """All of them in a line of a card, each with what says how it was computed."""
         ...
@@ -53,7 +55,7 @@ class Task(Protocol):
         ...
 
     def describe(self, batch: Any) -> str:
-        """An item of a batch, to be read by people when something is wrong with it."""
+        """How large a batch is, and an item of it, to be read by people when something is wrong with it."""
         ...
 
     def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:
@@ -64,7 +66,7 @@ class Task(Protocol):
 
     def scores(self, model: nn.Module, split: str) -> Mapping[str, Scores]:
         """All measures of a split, by target language or whatever parts the task has ("" if it has none); empty if the
-        split has no items.
+        split has no items. The model must be in evaluation mode.
         """
         ...
 

@@ -76,8 +76,8 @@ def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
 class TranslationTask:
     """The task of the encoder-decoder: see `tasks.task.Task`.
 
-    `weights` says how often an epoch sees each corpus. Validations along the way translate at most `max_validated` sentences
-    with a beam of `validation_beam` and show `samples` of them; what is final is translated as `decoding` says.
+    `weights` says how often an epoch sees each corpus. Validations take at most `max_validated` sentences; those along the way
+    translate with a beam of `validation_beam` and show `samples` of them, the final ones as `decoding` says.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class TranslationTask:
         self.prepared, self.tokenizer = prepared, prepared.tokenizer
         self.label_smoothing, self.decoding, self.metric = label_smoothing, decoding, metric
         self.seed, self.max_len, self.max_validated = seed, max_len, max_validated
-        self.batch_tokens, self.samples = batch_tokens, samples
+        self.batch_tokens, self.samples, self.weights = batch_tokens, samples, weights
         self.quick = decoding.model_copy(update={"beam": validation_beam, "n_best": 1})
         self.pairs: Pairs = prepared.train()
         self.sampled = self.tokenizer.settings.dropout > 0
@@ -118,8 +118,9 @@ class TranslationTask:
         """How many times larger BPE-dropout makes a padded batch: batches are planned by the lengths without it."""
         step = max(1, len(self.pairs) // 20_000)
         lengths = self.pairs.src_lengths[::step], self.pairs.tgt_lengths[::step]
+        plan = BatchPlan(*lengths, self.batch_tokens, self.seed, self.pairs.corpus[::step], self.weights)
         plain = sampled = 0
-        for index in itertools.islice(BatchPlan(*lengths, self.batch_tokens, self.seed).epoch(0), 5):
+        for index in itertools.islice(plan.epoch(0), 5):
             src, tgt = zip(*(self._sample(int(i) * step, 0) for i in index), strict=True)
             plain += len(index) * max(side[index].max() for side in lengths)
             sampled += len(index) * max(map(len, src + tgt))
@@ -219,12 +220,13 @@ class TranslationTask:
         return [best[0].text for best in translate(model, self.tokenizer, texts, to, settings, self.max_len)]
 
     def describe(self, batch: Batch) -> str:
-        """The first pair of a batch, to be read by people."""
+        """How large a batch is, and its first pair, to be read by people."""
         src, tgt = (
             self.tokenizer.decode_src(batch.src[0].tolist()),
             self.tokenizer.decode_tgt(batch.tgt_out[0].tolist()),
         )
-        return f"{src[:200]!r} -> {tgt[:200]!r}"
+        size = f"{len(batch.index)} pairs of up to {batch.tgt_out.shape[1]} tokens"
+        return f"{size}, the first of them {src[:200]!r} -> {tgt[:200]!r}"
 
     def predict(self, model: nn.Module, raw: list[str]) -> list[str]:
         """Translations of raw sentences, into the first target language."""

@@ -13,7 +13,6 @@ from sightline.errors import DataError
 from sightline.metrics.scripts import tokenizer_for
 from sightline.models.build import ModelConfig
 from sightline.training.devices import best_device
-from sightline.training.rate import training_rate
 from sightline.training.recipe import Recipe
 from sightline.training.settings import TrainSettings
 
@@ -23,6 +22,8 @@ MINUTES = 60.0
 """Training time that a derived recipe plans for."""
 TRAINING_SHARE = 0.9
 """Part of a run's time that is spent in steps; the rest validates and saves."""
+GROWTH = 1.2
+"""How many times as many tokens BPE-dropout of 0.1 makes of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ def measure(corpus: CorpusSettings, base: Path) -> Measured:
     return Measured(pairs, words / pairs)
 
 
-def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[str]]:
-    """A whole recipe for this corpus on this machine, and a sentence for each choice.
+def derive(corpus: CorpusSettings, found: Measured, name: str, rate: float | None = None) -> tuple[Recipe, list[str]]:
+    """A whole recipe for this corpus, of which `found` was measured, and a sentence for each choice. `rate` is the target
+    tokens a second that this machine trains (`training_rate`); without it, all epochs are planned, however long they take.
 
-    Raises DataError if the corpus is empty, too small to hold sentences back, or wrong in any way.
+    Raises DataError if the corpus is too small to hold sentences back.
     """
-    found = measure(corpus, base)
     if found.pairs < 50:
         raise DataError(
             f"The corpus has {found.pairs} sentence pairs, and some must be set aside for validation and test. "
@@ -85,7 +86,8 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
     size = next(size for size in SIZES if found.pairs <= size.pairs)
     held = max(10, min(1000, found.pairs // 20))
     vocab_size = min(size.vocab_size, max(250, 250 * round(math.sqrt(found.pairs * found.words) / 25)))
-    tokens = 1.4 * (found.words + 1) * found.pairs
+    dropout = 0.1 if found.pairs <= 300_000 else 0.0
+    tokens = 1.4 * (found.words + 1) * found.pairs * (GROWTH if dropout else 1.0)
     model = ModelConfig(
         d_model=size.d_model,
         n_heads=size.n_heads,
@@ -100,16 +102,16 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
     batch_tokens = 2 ** round(math.log2(max(1024, min(8192, tokens / 100))))
     if best_device().type == "cuda":
         batch_tokens *= 4
-    rate = TRAINING_SHARE * training_rate(model, vocab_size, batch_tokens)
     wanted = size.epochs * tokens / batch_tokens
-    affordable = MINUTES * 60 * rate / batch_tokens
+    seconds = 0.0 if rate is None else batch_tokens / (rate * TRAINING_SHARE)  # of a step
+    affordable = MINUTES * 60 / seconds if seconds else math.inf
     steps = max(200, int(min(wanted, affordable)))
     every = max(50, steps // 20)
     recipe = Recipe(
         name=name,
         description=f"Derived from a corpus of {_counted(found.pairs)} pairs.",
         data=DataSettings(train=[corpus], hold_out_valid=held, hold_out_test=held),
-        tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=0.1 if found.pairs <= 300_000 else 0.0),
+        tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=dropout),
         model=model,
         train=TrainSettings(
             batch_tokens=batch_tokens,
@@ -132,7 +134,8 @@ def derive(corpus: CorpusSettings, base: Path, name: str) -> tuple[Recipe, list[
         f"batches of {batch_tokens} tokens, about {tokens / batch_tokens:.0f} steps an epoch (train.batch_tokens)",
         f"{steps} steps: "
         + (
-            f"{size.epochs} epochs, about {wanted * batch_tokens / rate / 60:.0f} minutes here"
+            f"{size.epochs} epochs"
+            + (f", about {steps * seconds / 60:.0f} minutes here" if seconds else "; fewer, if they take over an hour")
             if wanted <= affordable
             else f"about {MINUTES:.0f} minutes here; {wanted:.0f} would be better, if you have the time"
         )

@@ -28,9 +28,8 @@ def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: i
         where = f"the first gradients that are not finite are those of {', '.join(bad_gradients[:3])}"
     else:
         where = "with other dropout the same batch gives finite outputs"
-    size = ", ".join(f"{len(batch.index)} pairs of up to {batch.tgt_out.shape[1]} tokens" for batch in batches)
     return NonFiniteError(
-        f"The {what} is not finite at step {step}: {where}. The batch holds {size}, the first of them: "
+        f"The {what} is not finite at step {step}: {where}. The batch holds "
         f"{task.describe(batch)}. The last saved state is good and was kept. Try a lower train.lr, a longer "
         'train.warmup, train.clip = 1, or train.precision = "fp32".'
     )

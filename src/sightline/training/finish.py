@@ -2,14 +2,14 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
 
 from sightline.bundle import PRECISIONS, named_weights
 from sightline.files import write_atomically
-from sightline.tasks.task import Evaluation
+from sightline.tasks.task import Evaluation, Task
 from sightline.training.optim import average, load_weights
 from sightline.training.run import Run
 
@@ -35,11 +35,12 @@ class _Weights:
 
 def validate(run: Run) -> Evaluation:
     """Score the present weights on the validation set, keep them as a snapshot, and as the bundle if they are the best yet."""
-    state, settings, task = run.state, run.settings, run.task
+    state, settings = run.state, run.settings
+    task: Task = run.task
     with _Weights(run, run.weights()):
         found = task.evaluate(run.model, "valid", final=False)
-    figures = found.figures
-    figures["ignores_source"] = float(figures.get("loss_shuffled", math.inf) - figures["loss"] < SOURCE_MATTERS)
+    ignores = found.figures.get("loss_shuffled", math.inf) - found.figures["loss"] < SOURCE_MATTERS
+    figures = {**found.figures, "ignores_source": float(ignores)}
     value = _value(run, figures)
     run.save_snapshot()
     if state.best is None or value > state.best:
@@ -49,7 +50,7 @@ def validate(run: Run) -> Evaluation:
         state.worse += 1
     state.snapshots = [*state.snapshots, state.step][-max(1, settings.average) :]
     run.recorder.write("valid", state.step, figures)
-    return found
+    return replace(found, figures=figures)
 
 
 def _value(run: Run, figures: dict[str, float]) -> float:
@@ -64,7 +65,8 @@ def _said(figures: dict[str, float]) -> str:
 
 def finish(run: Run) -> None:
     """Choose the weights by the recipe's own decoding on the validation set, score them on the test set, write the bundle."""
-    state, task = run.state, run.task
+    state = run.state
+    task: Task = run.task
     if not state.snapshots or state.snapshots[-1] != state.step:
         validate(run)
     candidates = {f"step {state.best_step}": run.snapshot(state.best_step)}

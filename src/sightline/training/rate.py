@@ -5,14 +5,21 @@ import time
 import torch
 
 from sightline.models.build import ModelConfig, build_model
-from sightline.training.devices import best_device, choose_precision, number_format, settle, usable_cores
+from sightline.training.devices import (
+    best_device,
+    choose_precision,
+    give_back_memory,
+    number_format,
+    settle,
+    usable_cores,
+)
 from sightline.training.optim import clip, make_optimizer
 from sightline.training.settings import TrainSettings
 
 LENGTH = 16
 """Tokens of a sentence of the measurement, on each side."""
-TOKENS = 1024
-"""Target tokens of a step of the measurement, or the batch itself where that is smaller."""
+TOKENS = {"cpu": 1024, "cuda": 8192}
+"""Target tokens of a step of the measurement; those of the batch where they are fewer."""
 
 
 def training_rate(model: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float = 2.0) -> float:
@@ -23,26 +30,32 @@ def training_rate(model: ModelConfig, vocab_size: int, batch_tokens: int, second
     """
     device = best_device()
     settle(usable_cores())
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        rate = _timed(model, vocab_size, batch_tokens, seconds, device)
+    give_back_memory()
+    return rate
+
+
+def _timed(config: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float, device: torch.device) -> float:
     precision, _ = choose_precision(device)
-    with torch.random.fork_rng():
-        net = build_model(model, vocab_size, vocab_size).to(device)
-        settings = TrainSettings(max_steps=1)
-        optimizer = make_optimizer(net, settings)
-        rows = max(1, min(batch_tokens, TOKENS if device.type == "cpu" else batch_tokens) // LENGTH)
-        src, tgt = (torch.randint(3, vocab_size, (rows, LENGTH), device=device) for _ in range(2))
+    model = build_model(config, vocab_size, vocab_size).to(device)
+    settings = TrainSettings()
+    optimizer = make_optimizer(model, settings)
+    length = min(LENGTH, config.max_len)
+    rows = max(1, min(batch_tokens, TOKENS[device.type]) // length)
+    src, tgt = (torch.randint(3, vocab_size, (rows, length), device=device) for _ in range(2))
 
-        def step() -> None:
-            with number_format(precision, device):
-                hidden = net.hidden(src, tgt)
-                loss = net.head.loss(hidden.flatten(0, 1), tgt.flatten(), settings.label_smoothing)
-            (loss / tgt.numel()).backward()
-            clip(net, settings.clip)  # its norm is a number, so a GPU has done all of it
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+    def step() -> None:
+        with number_format(precision, device):
+            loss = model.head.loss(model.hidden(src, tgt).flatten(0, 1), tgt.flatten(), settings.label_smoothing)
+        (loss / tgt.numel()).backward()
+        clip(model, settings.clip)  # its norm is a number, so a GPU has done all of it
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
+    step()
+    began, count = time.perf_counter(), 0
+    while count < 1 or time.perf_counter() - began < seconds:
         step()
-        began, count = time.perf_counter(), 0
-        while count < 1 or time.perf_counter() - began < seconds:
-            step()
-            count += 1
-        return count * tgt.numel() / (time.perf_counter() - began)
+        count += 1
+    return count * tgt.numel() / (time.perf_counter() - began)
