@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 
+from sightline.cli.corpus import chosen_recipe
 from sightline.data.prepared import Prepared
 
 SMALL = [
@@ -30,7 +31,7 @@ def test_a_file_of_pairs_is_enough(sightline, tsv, tmp_path):
     result = sightline("train", "--data", tsv, "--out", "mine", *SMALL)
     assert result.status == 0, result.err
     said = " ".join(result.out.split())
-    for word in ("300 pairs of about", "subwords", "dropout 0.3", "batches of", "minutes here", "trained on", "BLEU"):
+    for word in ("300 pairs of about", "subwords", "dropout 0.3", "batches of", "60 epochs", "trained on", "BLEU"):
         assert word in said, word
     assert 'sightline translate --model mine "your sentence"' in said
     for name in ("recipe.toml", "config.toml", "model.safetensors", "tokenizer.json", "card.md", "test.json"):
@@ -40,6 +41,17 @@ def test_a_file_of_pairs_is_enough(sightline, tsv, tmp_path):
     assert sightline("translate", "a b", "--model", "mine").status == 0
     again = sightline("train", "--data", tsv, "--out", "mine")
     assert again.status == 0 and "mine is trained already" in again.out
+
+
+def test_steps_are_planned_by_what_the_machine_was_seen_to_do_unless_they_are_given(tsv):
+    told = []
+    for settings, timed in (([], True), (["train.max_steps=7"], False)):
+        told.clear()
+        chosen, _, reasons = chosen_recipe(
+            None, settings, None, None, tsv, "", "", None, lambda *what: told.append(what)
+        )
+        assert bool(told) is timed and ("minutes here" in reasons[-1]) is timed
+        assert timed or chosen.train.max_steps == 7
 
 
 def test_a_trained_run_goes_on_when_more_steps_are_asked_for(sightline, run):

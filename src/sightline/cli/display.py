@@ -35,6 +35,8 @@ class Stages:
 
     def __call__(self, description: str, done: int, total: int | None) -> None:
         """Show that `done` of `total` is done."""
+        if not self.tasks:
+            self.progress.start()
         if description not in self.tasks:
             if not self.progress.console.is_terminal:
                 say(self.progress.console, description)
@@ -45,9 +47,14 @@ class Stages:
 @contextmanager
 def stages(console: Console) -> "Iterator[Stages]":
     """Inside the `with` block, progress is shown of what is prepared; its bars are gone afterwards."""
-    with preparation(console) as progress:
-        progress.live.transient = True
-        yield Stages(progress)
+    progress = preparation(console)
+    progress.live.transient = True
+    shown = Stages(progress)
+    try:
+        yield shown
+    finally:
+        if shown.tasks:  # what was never shown leaves no empty line
+            progress.stop()
 
 
 class TrainingDisplay:
