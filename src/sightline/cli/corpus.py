@@ -114,7 +114,7 @@ def _derived(
     chosen = with_settings(recipe)
     if progress is not None and not any(setting.startswith("train.max_steps=") for setting in settings):
         check_model(chosen)
-        progress("timing some steps of training", 0, None)
+        progress("timing some steps of training", 0, 1)
         rate = training_rate(chosen.model, chosen.tokenizer.vocab_size, chosen.train.batch_tokens)
         recipe, reasons = derive(corpus, found, name, rate)
         chosen = with_settings(recipe)
