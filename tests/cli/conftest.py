@@ -68,7 +68,7 @@ def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in an empty folder of its own, without measuring the machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("sightline.training.rate.training_rate", lambda *_: 2000.0)
+    monkeypatch.setattr("sightline.training.rate.training_rate", lambda *_, **__: 2000.0)
 
 
 @pytest.fixture

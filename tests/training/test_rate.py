@@ -23,5 +23,15 @@ def test_steps_are_timed_but_for_the_first(seconds: float, steps: int, monkeypat
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_model_of_short_sentences_and_small_batches_is_timed_too() -> None:
-    assert rate.training_rate(MODEL.model_copy(update={"max_len": 5}), 4, 3, seconds=0.0) > 0
+@pytest.mark.parametrize("vocab_size", [2, 4])
+def test_a_model_of_short_sentences_few_words_and_small_batches_is_timed_too(vocab_size: int) -> None:
+    assert rate.training_rate(MODEL.model_copy(update={"max_len": 5}), vocab_size, 3, seconds=0.0) > 0
+
+
+def test_as_many_threads_are_timed_as_the_training_will_have() -> None:
+    before = torch.get_num_threads()
+    try:
+        rate.training_rate(MODEL, 100, 64, seconds=0.0, threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -18,20 +18,26 @@ from sightline.training.settings import TrainSettings
 
 LENGTH = 16
 """Tokens of a sentence of the measurement, on each side."""
+LEAST_VOCABULARY = 8
+"""The special tokens and something to learn; that a real vocabulary is too small is said where it is made."""
 TOKENS = {"cpu": 1024, "cuda": 8192}
 """Target tokens of a step of the measurement; those of the batch where they are fewer."""
 
 
-def training_rate(model: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float = 2.0) -> float:
+def training_rate(
+    model: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float = 2.0, threads: int = 0
+) -> float:
     """Target tokens a second of training steps with such a model, on random tokens and without padding.
 
     Takes a first step that is not counted and then steps for `seconds`, at least one. Torch's random state is as before;
-    threads are set as for a training.
+    `threads` processor threads (0: all cores) are set as for a training. A vocabulary too small to be one counts as the least.
+
+    Raises ConfigError if there can be no such model.
     """
     device = best_device()
-    settle(usable_cores())
+    settle(threads or usable_cores())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        rate = _timed(model, vocab_size, batch_tokens, seconds, device)
+        rate = _timed(model, max(vocab_size, LEAST_VOCABULARY), batch_tokens, seconds, device)
     give_back_memory()
     return rate
 
