@@ -40,7 +40,9 @@ def assert_same(a: Path, b: Path) -> None:
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_twenty_steps_are_ten_then_resume_then_ten(settings: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_twenty_steps_are_ten_then_resume_then_ten(settings: list[str], tmp_path: Path, optimizer: str) -> None:
+    settings = [*settings, f"train.optimizer={optimizer}"]
     whole = trained(load_run("copy", *settings, out=tmp_path / "whole"))
     halves = trained(load_run("copy", *settings, out=tmp_path / "halves"), steps=10)
     torch.manual_seed(99)

@@ -1,0 +1,90 @@
+"""Muon: its steps are those of torch's own, and it trains."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sightline.models.build import ModelConfig, build_model
+from sightline.training.optim import Muon, make_optimizer, orthogonal
+from sightline.training.settings import TrainSettings
+
+
+class Small(nn.Module):
+    """Matrices of three shapes, an embedding, a norm and biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 8)
+        self.up, self.across, self.down = nn.Linear(8, 24), nn.Linear(24, 24), nn.Linear(24, 5)
+        self.norm = nn.LayerNorm(24)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.down(self.norm(self.across(self.up(self.embed(tokens)).relu()).relu())).square().mean()
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 48), (48, 16), (1, 7)])
+def test_an_orthogonalised_matrix_keeps_its_directions_and_evens_out_their_sizes(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    u, _ = torch.linalg.qr(torch.randn(2, shape[0], min(shape)))
+    v, _ = torch.linalg.qr(torch.randn(2, shape[1], min(shape)))
+    sizes = torch.logspace(0, -2, min(shape))
+    found = u.mT @ orthogonal(u * sizes @ v.mT) @ v
+    on_diagonal = found.diagonal(dim1=1, dim2=2)
+    assert (found - torch.diag_embed(on_diagonal)).abs().max() < 1e-4
+    assert on_diagonal.min() > 0.68 and on_diagonal.max() < 1.21
+
+
+def test_its_steps_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "bfloat16", Tensor.clone)  # in which torch orthogonalises, and which is off by a tenth
+    torch.manual_seed(1)
+    ours, theirs = Small(), Small()
+    theirs.load_state_dict(ours.state_dict())
+    mine = Muon(ours, (0.9, 0.98), 1e-9, weight_decay=0.1)
+    hidden = [theirs.up.weight, theirs.across.weight, theirs.down.weight]
+    biases = [theirs.up.bias, theirs.across.bias, theirs.down.bias, theirs.norm.weight, theirs.norm.bias]
+    reference = [
+        torch.optim.Muon(hidden, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([theirs.embed.weight], lr=0.01, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.1),
+        torch.optim.AdamW(biases, lr=0.01, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0),
+    ]
+    before = {name: p.detach().clone() for name, p in ours.named_parameters()}
+    for _ in range(3):
+        tokens = torch.randint(0, 11, (6, 4))
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(tokens).backward()
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            q.grad = p.grad.clone()  # pyright: ignore[reportOptionalMemberAccess]
+        for group in mine.param_groups:
+            group["lr"] = 0.01
+        mine.step()
+        for optimizer in reference:
+            optimizer.step()
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        moved = (q - before[name]).norm()
+        assert moved > 0.01 and (p - q).norm() < 1e-4 * moved, name
+
+
+def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:
+    model = build_model(ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20)
+    optimizer = make_optimizer(model, TrainSettings(optimizer="muon", weight_decay=0.1))
+    assert isinstance(optimizer, Muon)
+    grouped = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len(list(model.parameters()))
+    by_adam = {name for name, p in model.named_parameters() if p not in optimizer.hidden}
+    assert {name for name in by_adam if model.get_parameter(name).ndim >= 2} == {"src_embed.tokens.weight"}
+    assert all(name.endswith("bias") or "norm" in name for name in by_adam - {"src_embed.tokens.weight"})
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert all(decays[p] == (0.1 if p.ndim >= 2 else 0.0) for p in decays)
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    model = Small()
+    optimizer = make_optimizer(model, TrainSettings(optimizer="muon", weight_decay=0.1))
+    model.up(torch.ones(2, 8)).sum().backward()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer.step()
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"up.weight", "up.bias"}
