@@ -212,3 +212,19 @@ def test_the_moving_average_follows_its_definition() -> None:
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.weight.item()
     assert ema.tensors["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_where_minutes_end_a_run_its_learning_rate_comes_down_with_them(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("sightline.training.loop.time.monotonic", lambda: float(next(clock)))
+    settings = [s for s in settings if not s.startswith(("train.max_steps", "train.validate_every"))]
+    settings += ["train.max_minutes=2", "train.max_steps=100000", "train.schedule=cosine", "train.warmup=5", "train.lr=1.0"]
+    run = load_run("copy", *settings, out=tmp_path)
+    assert run.expected_steps() == 100_000
+    rates = [step.lr for step in fit(run)]
+    assert 10 < len(rates) < 100 and run.expected_steps() == len(rates)
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert all(a > b for a, b in itertools.pairwise(rates[5:]))
+    assert rates[len(rates) // 2] > 0.3 and rates[-1] < 0.03

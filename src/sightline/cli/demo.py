@@ -36,7 +36,7 @@ def demo(
         say(console, f"   It was trained before and lies in {out}. Delete that folder to see it trained again.")
         print_saved_scores(out, console)
     else:
-        train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}", f"train.max_steps={_steps(minutes)}"], out=out)
+        train(recipe=RECIPE, settings=[f"train.max_minutes={minutes}"], out=out)
     say(console, "\n3. The model you have trained:\n")
     own = load(out)
     for sentence in SENTENCES[:2]:
@@ -49,14 +49,3 @@ def demo(
         "   sightline evaluate runs/demo                                       scores with their signatures\n"
         "   sightline COMMAND --help                                           every option",
     )
-
-
-def _steps(minutes: float) -> int:
-    """As many steps as this machine will take in that time, so that the learning rate comes to its end."""
-    from sightline.training.derive import TRAINING_SHARE
-    from sightline.training.rate import training_rate
-    from sightline.training.recipe import read_recipe
-
-    recipe = read_recipe(RECIPE)
-    rate = training_rate(recipe.model, recipe.tokenizer.vocab_size, recipe.train.batch_tokens, seconds=4.0)
-    return max(100, int(TRAINING_SHARE * rate * 60 * minutes / recipe.train.batch_tokens))

@@ -75,7 +75,7 @@ class TrainingDisplay:
             disable=not console.is_terminal,
         )
         self.task = self.progress.add_task(
-            "", total=run.settings.max_steps, completed=run.state.step, figures="starting"
+            "", total=run.expected_steps(), completed=run.state.step, figures="starting"
         )
         self.first_step, self.began = run.state.step, time.monotonic()
         self.last_line = 0.0
@@ -97,15 +97,16 @@ class TrainingDisplay:
         if step.validation:
             self._validation(step)
         figures = f"loss {self.loss:.3f}  {self.rate:,.0f} tokens/s{self.bleu}"
-        self.progress.update(self.task, completed=step.index, figures=figures)
+        total = self.run.expected_steps()
+        self.progress.update(self.task, completed=step.index, total=total, figures=figures)
         due = step.index == self.first_step + 1 or time.monotonic() - self.last_line > 15
         if not self.console.is_terminal and due:
             self.last_line = time.monotonic()
-            self._line(f"step {step.index}/{self.run.settings.max_steps}  {figures}  {self._left(step.index)}")
+            self._line(f"step {step.index}/{total}  {figures}  {self._left(total - step.index)}")
 
-    def _left(self, index: int) -> str:
-        each = (time.monotonic() - self.began) / max(1, index - self.first_step)
-        minutes, seconds = divmod(int(each * (self.run.settings.max_steps - index)), 60)
+    def _left(self, steps: int) -> str:
+        each = (time.monotonic() - self.began) / max(1, self.run.state.step - self.first_step)
+        minutes, seconds = divmod(int(each * steps), 60)
         return f"left {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
     def _validation(self, step: "Step") -> None:

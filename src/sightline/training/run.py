@@ -1,5 +1,6 @@
 """A run: a recipe at work in a folder, and everything that training changes."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,18 @@ class Run:
         """How it is trained."""
         return self.recipe.train
 
+    def expected_steps(self) -> int:
+        """How many steps there will be: `max_steps`, or as many as fit into `max_minutes` at the pace so far."""
+        limit, state = self.settings.max_minutes, self.state
+        if limit is None or state.seconds == 0:
+            return self.settings.max_steps
+        return min(self.settings.max_steps, math.ceil(state.step * 60 * limit / state.seconds))
+
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 1."""
+        """The learning rate of a step, counted from 1. Where minutes end the training, a schedule ends with them."""
         t = self.settings
         peak = t.lr if t.lr is not None else paper_peak(self.recipe.model.d_model, t.warmup)
-        return peak * SCHEDULES[t.schedule](t.warmup, t.max_steps)(step)
+        return peak * SCHEDULES[t.schedule](t.warmup, self.expected_steps())(step)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights that are validated and kept: the moving average if there is one."""

@@ -21,13 +21,14 @@ class TrainSettings(Settings):
     max_steps: int = Field(default=10_000, ge=1)
     """Steps until the end."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Minutes of training until the end, whatever comes first; depends on the machine, so two runs may differ."""
+    """Minutes of training until the end, if that comes before `max_steps`; depends on the machine, so two runs may differ."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     """adam, adamw, or muon: orthogonalised momentum for the matrices of linear layers, AdamW for the rest."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate; none: the paper's, d_model^-0.5 warmup^-0.5."""
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
-    """inverse_sqrt (the paper), cosine or constant, each after a linear warm-up."""
+    """inverse_sqrt (the paper), cosine (down to the last step, or to the last minute if minutes end it) or constant, each after a
+    linear warm-up."""
     warmup: int = Field(default=4000, ge=0)
     """Steps of warm-up."""
     betas: tuple[Decay, Decay] = (0.9, 0.98)
