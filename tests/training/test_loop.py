@@ -220,7 +220,13 @@ def test_where_minutes_end_a_run_its_learning_rate_comes_down_with_them(
     clock = itertools.count()
     monkeypatch.setattr("sightline.training.loop.time.monotonic", lambda: float(next(clock)))
     settings = [s for s in settings if not s.startswith(("train.max_steps", "train.validate_every"))]
-    settings += ["train.max_minutes=2", "train.max_steps=100000", "train.schedule=cosine", "train.warmup=5", "train.lr=1.0"]
+    settings += [
+        "train.max_minutes=2",
+        "train.max_steps=100000",
+        "train.schedule=cosine",
+        "train.warmup=5",
+        "train.lr=1.0",
+    ]
     run = load_run("copy", *settings, out=tmp_path)
     assert run.expected_steps() == 100_000
     rates = [step.lr for step in fit(run)]

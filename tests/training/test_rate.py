@@ -3,6 +3,8 @@ import torch
 
 from sightline.models.build import ModelConfig
 from sightline.training import rate
+from sightline.training.optim import make_optimizer
+from sightline.training.settings import TrainSettings
 
 MODEL = ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
 
@@ -20,20 +22,33 @@ def test_the_fastest_step_counts_and_the_first_is_not_timed(
     monkeypatch.setattr(rate.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(rate, "clip", a_second_later)
     before = torch.get_rng_state()
-    assert rate.training_rate(MODEL, 500, 256, seconds) == 256
+    assert rate.training_rate(MODEL, 500, TrainSettings(batch_tokens=256), seconds) == 256
     assert clock[0] == 100 + elapsed
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("vocab_size", [2, 4])
 def test_a_model_of_short_sentences_few_words_and_small_batches_is_timed_too(vocab_size: int) -> None:
-    assert rate.training_rate(MODEL.model_copy(update={"max_len": 5}), vocab_size, 3, seconds=0.0) > 0
+    assert (
+        rate.training_rate(MODEL.model_copy(update={"max_len": 5}), vocab_size, TrainSettings(batch_tokens=3), 0.0) > 0
+    )
 
 
 def test_as_many_threads_are_timed_as_the_training_will_have() -> None:
     before = torch.get_num_threads()
     try:
-        rate.training_rate(MODEL, 100, 64, seconds=0.0, threads=1)
+        rate.training_rate(MODEL, 100, TrainSettings(batch_tokens=64, threads=1), seconds=0.0)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_optimizer_that_will_be_used_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(
+        rate,
+        "make_optimizer",
+        lambda model, settings: made.append(settings.optimizer) or make_optimizer(model, settings),
+    )
+    rate.training_rate(MODEL, 100, TrainSettings(batch_tokens=64, optimizer="muon"), seconds=0.0)
+    assert made == ["muon"]

@@ -115,8 +115,7 @@ def _derived(
     if progress is not None and not any(setting.startswith("train.max_steps=") for setting in settings):
         check_model(chosen)
         progress("timing some steps of training", 0, 1)
-        train = chosen.train
-        rate = training_rate(chosen.model, chosen.tokenizer.vocab_size, train.batch_tokens, threads=train.threads)
+        rate = training_rate(chosen.model, chosen.tokenizer.vocab_size, chosen.train)
         recipe, reasons = derive(corpus, found, name, rate)
         chosen = with_settings(recipe)
     return chosen, folder, reasons

@@ -74,9 +74,7 @@ class TrainingDisplay:
             expand=True,
             disable=not console.is_terminal,
         )
-        self.task = self.progress.add_task(
-            "", total=run.expected_steps(), completed=run.state.step, figures="starting"
-        )
+        self.task = self.progress.add_task("", total=run.expected_steps(), completed=run.state.step, figures="starting")
         self.first_step, self.began = run.state.step, time.monotonic()
         self.last_line = 0.0
         self.loss: float | None = None

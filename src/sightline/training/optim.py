@@ -51,38 +51,38 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            for p in moved:
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+            for p, gradient in ((p, p.grad) for p in group["params"] if p.grad is not None):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
-            for p in moved:
                 if p in self.hidden:
-                    by_shape.setdefault(p.shape, []).append(p)
+                    by_shape.setdefault(p.shape, []).append((p, gradient))
                 else:
-                    self._adam(p, group)
+                    self._adam(p, gradient, group)
             for same in by_shape.values():
                 self._muon(same, group["lr"])
         return loss
 
-    def _muon(self, matrices: list[nn.Parameter], lr: float) -> None:
+    def _muon(self, matrices: list[tuple[nn.Parameter, Tensor]], lr: float) -> None:
         ahead = []  # Nesterov's momentum
-        for p in matrices:
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momentum.lerp_(p.grad, 1.0 - self.MOMENTUM)
-            ahead.append(p.grad.lerp(momentum, self.MOMENTUM))
-        scale = 0.2 * max(matrices[0].shape) ** 0.5
-        for p, update in zip(matrices, orthogonal(torch.stack(ahead)) * scale, strict=True):
+        for p, gradient in matrices:
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            momentum = state["momentum"].lerp_(gradient, 1.0 - self.MOMENTUM)
+            ahead.append(gradient.lerp(momentum, self.MOMENTUM))
+        scale = 0.2 * max(ahead[0].shape) ** 0.5
+        for (p, _), update in zip(matrices, orthogonal(torch.stack(ahead)) * scale, strict=True):
             p.add_(update, alpha=-lr)
 
-    def _adam(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+    def _adam(self, p: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (beta1, beta2) = self.state[p], group["betas"]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         state["step"] += 1
         count = float(state["step"])
-        state["exp_avg"].lerp_(p.grad, 1.0 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1.0 - beta2)
+        state["exp_avg"].lerp_(gradient, 1.0 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         size = (state["exp_avg_sq"] / (1.0 - beta2**count)).sqrt_().add_(group["eps"])
         p.addcdiv_(state["exp_avg"], size, value=-group["lr"] / (1.0 - beta1**count))
 

@@ -25,32 +25,31 @@ TOKENS = {"cpu": 1024, "cuda": 8192}
 """Target tokens of a step of the measurement; those of the batch where they are fewer."""
 
 
-def training_rate(
-    model: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float = 2.0, threads: int = 0
-) -> float:
-    """Target tokens a second of training steps with such a model, on random tokens and without padding.
+def training_rate(model: ModelConfig, vocab_size: int, settings: TrainSettings, seconds: float = 2.0) -> float:
+    """Target tokens a second of such a training: this model, these batches, this optimizer, on random tokens and without
+    padding.
 
     Takes a first step that is not timed and then steps for `seconds`, at least one; the fastest counts. Torch's random state
-    is as before; `threads` processor threads (0: all cores) are set as for a training. A vocabulary too small to be one
-    counts as the least.
+    is as before; processor threads are set as for a training. A vocabulary too small to be one counts as the least.
 
     Raises ConfigError if there can be no such model.
     """
     device = best_device()
-    settle(threads or usable_cores())
+    settle(settings.threads or usable_cores())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        rate = _timed(model, max(vocab_size, LEAST_VOCABULARY), batch_tokens, seconds, device)
+        rate = _timed(model, max(vocab_size, LEAST_VOCABULARY), settings, seconds, device)
     give_back_memory()
     return rate
 
 
-def _timed(config: ModelConfig, vocab_size: int, batch_tokens: int, seconds: float, device: torch.device) -> float:
+def _timed(
+    config: ModelConfig, vocab_size: int, settings: TrainSettings, seconds: float, device: torch.device
+) -> float:
     precision, _ = choose_precision(device)
     model = build_model(config, vocab_size, vocab_size).to(device)
-    settings = TrainSettings()
     optimizer = make_optimizer(model, settings)
     length = min(LENGTH, config.max_len)
-    rows = max(1, min(batch_tokens, TOKENS[device.type]) // length)
+    rows = max(1, min(settings.batch_tokens, TOKENS[device.type]) // length)
     src, tgt = (torch.randint(3, vocab_size, (rows, length), device=device) for _ in range(2))
 
     def step() -> None:
