@@ -35,8 +35,8 @@ def main() -> None:
         p.grad = torch.randn_like(p)
     adam = make_optimizer(model, TrainSettings(optimizer="adam", lr=1e-4))
     muon = Muon(model, (0.9, 0.98), 1e-9, weight_decay=0.0)
-    theirs = torch.optim.Muon(list(muon.hidden), lr=1e-4, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    rest = torch.optim.AdamW([p for p in model.parameters() if p not in muon.hidden], lr=1e-4, fused=True)
+    theirs = torch.optim.Muon(list(muon.matrices), lr=1e-4, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    rest = torch.optim.AdamW([p for p in model.parameters() if p not in muon.matrices], lr=1e-4, fused=True)
 
     def torch_muon() -> None:
         theirs.step()

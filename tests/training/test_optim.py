@@ -71,11 +71,33 @@ def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:
     assert isinstance(optimizer, Muon)
     grouped = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(grouped) == len(set(grouped)) == len(list(model.parameters()))
-    by_adam = {name for name, p in model.named_parameters() if p not in optimizer.hidden}
+    by_adam = {name for name, p in model.named_parameters() if p not in optimizer.matrices}
     assert {name for name in by_adam if model.get_parameter(name).ndim >= 2} == {"src_embed.tokens.weight"}
     assert all(name.endswith("bias") or "norm" in name for name in by_adam - {"src_embed.tokens.weight"})
     decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert all(decays[p] == (0.1 if p.ndim >= 2 else 0.0) for p in decays)
+
+
+def test_each_head_has_matrices_of_its_own() -> None:
+    model = build_model(ModelConfig(d_model=24, n_heads=3, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20)
+    optimizer = make_optimizer(model, TrainSettings(optimizer="muon"))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.grad = torch.randn_like(p)
+        if name.endswith("o_proj.weight"):
+            p.grad[:, :8] *= 1e-4  # a head whose gradient is small moves as far as the others
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    optimizer.step()
+    for name in (
+        "encoder.0.self_attn.q_proj.weight",
+        "decoder.0.cross_attn.v_proj.weight",
+        "encoder.0.self_attn.o_proj.weight",
+    ):
+        moved = (before[name] - model.get_parameter(name)) / (0.1 * 0.2 * 24**0.5)
+        heads = moved.split(8, dim=1 if "o_proj" in name else 0)
+        sizes = torch.stack([torch.linalg.svdvals(head) for head in heads])
+        assert sizes.min() > 0.67 and sizes.max() < 1.22, name
 
 
 def test_a_parameter_without_a_gradient_stays() -> None:

@@ -1,5 +1,6 @@
 """Optimisers, gradient clipping, and the average of the weights along the way."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.training.settings import TrainSettings
 
 
@@ -25,23 +27,22 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for the matrices of linear layers (Jordan et al. 2024), and AdamW for everything else:
     embeddings, the vocabulary's weights, norms and biases.
 
-    An orthogonal matrix moves all directions alike, those too that the gradient hardly shows. Updates are scaled by
-    0.2 sqrt(max(rows, columns)), which gives their elements the size of Adam's (Liu et al. 2025, section 2.2), so that one
-    learning rate, one schedule and one weight decay serve both. Matrices of the same shape are orthogonalised together.
+    An orthogonal matrix moves all directions alike, those too that the gradient hardly shows. Each attention head has matrices
+    of its own, its slices of the projections. Updates are scaled by 0.2 sqrt(max(rows, columns)), which gives their elements
+    the size of Adam's (Liu et al. 2025, section 2.2), so that one learning rate, one schedule and one weight decay serve both.
     """
 
     MOMENTUM = 0.95
 
     def __init__(self, model: nn.Module, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
-        hidden = {module.weight: None for module in model.modules() if isinstance(module, nn.Linear)}  # in their order
-        others = [p for p in model.parameters() if p not in hidden]
+        self.matrices = matrices_of_linear_layers(model)
+        others = [p for p in model.parameters() if p not in self.matrices]
         groups = [
-            {"params": list(hidden), "weight_decay": weight_decay},
+            {"params": list(self.matrices), "weight_decay": weight_decay},
             {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": 0.0, "betas": betas, "eps": eps})
-        self.hidden = hidden
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -51,28 +52,24 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p, gradient in ((p, p.grad) for p in group["params"] if p.grad is not None):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                if p in self.hidden:
-                    by_shape.setdefault(p.shape, []).append((p, gradient))
+                if (matrices := self.matrices.get(p)) is not None:
+                    own = matrices(p)
+                    alike[own.shape[1:]].append((own, matrices(self._ahead(p, gradient))))
                 else:
                     self._adam(p, gradient, group)
-            for same in by_shape.values():
-                self._muon(same, group["lr"])
+            for shape, pairs in alike.items():
+                _move_orthogonally(pairs, group["lr"] * 0.2 * max(shape) ** 0.5)
         return loss
 
-    def _muon(self, matrices: list[tuple[nn.Parameter, Tensor]], lr: float) -> None:
-        ahead = []  # Nesterov's momentum
-        for p, gradient in matrices:
-            state = self.state[p]
-            if not state:
-                state["momentum"] = torch.zeros_like(p)
-            momentum = state["momentum"].lerp_(gradient, 1.0 - self.MOMENTUM)
-            ahead.append(gradient.lerp(momentum, self.MOMENTUM))
-        scale = 0.2 * max(ahead[0].shape) ** 0.5
-        for (p, _), update in zip(matrices, orthogonal(torch.stack(ahead)) * scale, strict=True):
-            p.add_(update, alpha=-lr)
+    def _ahead(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
+        """Nesterov's momentum."""
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        return gradient.lerp(state["momentum"].lerp_(gradient, 1.0 - self.MOMENTUM), self.MOMENTUM)
 
     def _adam(self, p: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (beta1, beta2) = self.state[p], group["betas"]
@@ -85,6 +82,31 @@ class Muon(torch.optim.Optimizer):
         state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         size = (state["exp_avg_sq"] / (1.0 - beta2**count)).sqrt_().add_(group["eps"])
         p.addcdiv_(state["exp_avg"], size, value=-group["lr"] / (1.0 - beta1**count))
+
+
+def _move_orthogonally(pairs: list[tuple[Tensor, Tensor]], distance: float) -> None:
+    """Move matrices [n, rows, columns] against the directions that come with them, all by the same distance."""
+    updates = orthogonal(torch.cat([direction for _, direction in pairs]))
+    for (matrices, _), update in zip(pairs, updates.split([len(m) for m, _ in pairs]), strict=True):
+        matrices.add_(update, alpha=-distance)
+
+
+Matrices = Callable[[Tensor], Tensor]
+"""From a weight [rows, columns] to the matrices it is made of [n, rows, columns], a view."""
+
+
+def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, Matrices]:
+    """The weights of linear layers: one matrix each, and one a head for the projections of attention."""
+    found: dict[Tensor, Matrices] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            found.setdefault(module.weight, lambda weight: weight[None])
+        elif isinstance(module, SelfAttention | CrossAttention):
+            d_head = module.d_head
+            for projection in (module.q_proj, module.k_proj, module.v_proj):
+                found[projection.weight] = lambda weight, d=d_head: weight.unflatten(0, (-1, d))
+            found[module.o_proj.weight] = lambda weight, d=d_head: weight.unflatten(1, (-1, d)).transpose(0, 1)
+    return found
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
