@@ -101,7 +101,11 @@ def test_without_the_extra_the_remedy_is_named(tmp_path, monkeypatch):
         ("a\n", "a\nb".encode("utf-16-le"), ["a.de line 1 holds a zero byte", "iconv -f utf-16"]),
         ("a\n", bytes(range(256)) * 50, ["a.de line 1"]),
         ("a\n", b"PK\x03\x04rest", ["a.de is a zip archive", "unpack it"]),
-        ("a\n", gzip.compress(b"a\n" * 9999, mtime=0)[:-12], ["a.de is damaged or cut short", "download the file again"]),
+        (
+            "a\n",
+            gzip.compress(b"a\n" * 9999, mtime=0)[:-12],
+            ["a.de is damaged or cut short", "download the file again"],
+        ),
         ("a\n", lzma.compress(random.Random(1).randbytes(9999))[:-300], ["a.de"]),
         ("a\n", zstandard.compress(b"ab\n" * 9999)[:-5], ["a.de is damaged or cut short"]),
         ("a\n", b"\x1f\x8b nonsense", ["a.de is damaged"]),
