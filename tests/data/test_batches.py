@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.data.batches import BatchPlan, collate, generator_of, pad
+from sightline.data.batches import BatchPlan, collate, generator_of, pad, regroup
 from sightline.data.text import Pairs, PairWriter
 from sightline.errors import DataError
 
@@ -47,6 +47,22 @@ def test_batches_of_like_lengths_have_little_padding() -> None:
 def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     plan = BatchPlan(np.array([5, 900], dtype=np.int32), np.array([5, 3], dtype=np.int32), 100, seed=1)
     assert sorted(len(b) for b in plan.epoch(0)) == [1, 1]
+
+
+@pytest.mark.parametrize("count", [1, 7, 64, 2000])
+def test_regrouped_pairs_are_as_many_batches_again_with_little_padding(count: int) -> None:
+    src, tgt = lengths(2000)
+    batches = regroup(src, tgt, count)
+    assert len(batches) == count and sorted(np.concatenate(batches).tolist()) == list(range(2000))
+    padded = [len(b) * max(src[b].max(), tgt[b].max()) for b in batches]
+    if count == 64:
+        assert max(padded) < 1.15 * np.mean(padded)
+        assert sum(len(b) * (src[b].max() + tgt[b].max()) for b in batches) < 1.16 * (src.sum() + tgt.sum())
+
+
+def test_pairs_of_one_length_are_regrouped_into_as_many_batches_as_asked() -> None:
+    same = np.full(10, 5)
+    assert sorted(len(b) for b in regroup(same, same, 4)) == [1, 3, 3, 3]
 
 
 def test_weights_say_how_often_an_epoch_sees_a_corpus() -> None:

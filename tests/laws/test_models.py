@@ -1,6 +1,7 @@
 """What every model that the configuration can describe must obey."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sightline.nn.cores import CORES
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS
+from sightline.tasks.translation import translation_loss
 
 SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 2, "n_decoder_layers": 3, "max_len": 32}
 VARIANTS = {
@@ -106,7 +108,7 @@ def test_overfits_eight_examples(variant: str) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     loss = torch.tensor(0.0)
     for _ in range(80):
-        loss = model.head.loss(model.hidden(src, shifted).flatten(0, 1), tgt.flatten()) / tgt.numel()
+        loss = translation_loss(model, src, shifted, tgt) / tgt.numel()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -154,6 +156,35 @@ def test_names_are_golden() -> None:
     expected += [n for i in range(2) for n in block(f"encoder.{i}", False)]
     expected += [n for i in range(3) for n in block(f"decoder.{i}", True)]
     assert sorted(names) == sorted(expected)
+
+
+FINAL_NORMS = [f"{stack}.norm.{end}" for stack in ("encoder", "decoder") for end in ("weight", "bias")]
+SELF = [*(f"encoder.{i}" for i in range(2)), *(f"decoder.{i}" for i in range(3))]
+CROSS = [f"decoder.{i}" for i in range(3)]
+CHANGED_NAMES: dict[str, tuple[list[str], str]] = {
+    "pre": (FINAL_NORMS, "none"),
+    "grouped": (FINAL_NORMS, "none"),
+    "core cosine": (
+        [f"{at}.self_attn.core.log_sharpness" for at in SELF] + [f"{at}.cross_attn.core.log_sharpness" for at in CROSS],
+        "none",
+    ),
+    "position learned": (["src_embed.position.weight", "tgt_embed.position.weight"], "none"),
+    "ffn swiglu": ([f"{at}.ffn.gate_proj.weight" for at in SELF], r"\.ffn\..*\.bias$"),
+    "norm rms": ([], r"_norm\.bias$"),
+    "untied": (["head.weight", "tgt_embed.tokens.weight"], "none"),
+    "shared, not tied": (["head.weight"], "none"),
+    "tied, not shared": (["tgt_embed.tokens.weight"], "none"),
+    "no bias": ([], r"_attn\..*\.bias$"),
+}
+"""What a variant has that the paper's model has not, and which of the paper's it lacks."""
+
+
+@each
+def test_names_of_every_variant_are_golden(variant: str) -> None:
+    added, lacking = CHANGED_NAMES.get(variant, ([], "none"))
+    papers = [name for name, _ in make("paper").named_parameters()]
+    names = [name for name, _ in make(variant).named_parameters()]
+    assert sorted(names) == sorted([*(name for name in papers if not re.search(lacking, name)), *added])
 
 
 def test_base_and_big_have_the_published_number_of_parameters() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 POOL = 200_000
 """Pairs that are sorted by length together: enough for little padding, few enough for any corpus."""
+SECTION = 6_000
+"""Pairs in a row, about, that are sorted again where lengths are drawn anew each epoch: see `regroup`."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,56 @@ class BatchPlan:
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         src, tgt = self.src_lengths[order], self.tgt_lengths[order]
-        # Like lengths on both sides: by target length, and inside a target length by source length, up and down in turn,
-        # so that neighbours across the border are alike too.
-        ranked = np.lexsort((np.where(tgt % 2 == 0, src, -src), tgt))
-        order = order[ranked]
-        longest = np.maximum(src, tgt)[ranked].tolist()
-        cuts, top, size = [], 0, 0
-        for i, length in enumerate(longest):
-            top, size = max(top, length), size + 1
-            if top * size > self.batch_tokens and size > 1:
-                cuts.append(i)
-                top, size = length, 1
-        return np.split(order, cuts) if len(order) else []
+        ranked = _by_length(src, tgt)
+        cuts = _cuts(np.maximum(src, tgt)[ranked].tolist(), self.batch_tokens)
+        return np.split(order[ranked], cuts) if len(order) else []
+
+
+def regroup(src_lengths: np.ndarray, tgt_lengths: np.ndarray, count: int) -> list[np.ndarray]:
+    """Pair numbers in `count` batches of like lengths, shortest first, none empty, the largest (padded, on its longer side) as
+    small as it can be. There must be at least `count` pairs.
+
+    For pairs of `count` batches of a plan whose lengths turned out others than the plan knew. That there are as many batches
+    again keeps the number of a batch meaningful without drawing the lengths of all before it.
+    """
+    ranked = _by_length(src_lengths, tgt_lengths)
+    longest = np.maximum(src_lengths, tgt_lengths)[ranked].tolist()
+    low, high = max(longest), max(longest) * len(longest)
+    while low < high:
+        middle = (low + high) // 2
+        if len(_cuts(longest, middle)) < count:
+            high = middle
+        else:
+            low = middle + 1
+    batches = np.split(ranked, _cuts(longest, low))
+    while len(batches) < count:
+        largest = max(range(len(batches)), key=lambda k: len(batches[k]))
+        batches[largest : largest + 1] = np.array_split(batches[largest], 2)
+    return batches
+
+
+def padded_size(src_lengths: np.ndarray, tgt_lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
+    """Tokens of a batch on its longer side, padding included: the mean over `batches`."""
+    return float(np.mean([len(b) * max(src_lengths[b].max(), tgt_lengths[b].max()) for b in batches]))
+
+
+def _by_length(src: np.ndarray, tgt: np.ndarray) -> np.ndarray:
+    """By the longer side, which fills the budget, and inside a length by how much longer the source is, up and down in turn, so
+    that neighbours across the border are alike too.
+    """
+    longer, apart = np.maximum(src, tgt), src.astype(np.int64) - tgt
+    return np.lexsort((np.where(longer % 2 == 0, apart, -apart), longer))
+
+
+def _cuts(longest: list[int], budget: int) -> list[int]:
+    """Where to cut so that sentences times the longest of them stays within the budget."""
+    cuts, top, size = [], 0, 0
+    for i, length in enumerate(longest):
+        top, size = max(top, length), size + 1
+        if top * size > budget and size > 1:
+            cuts.append(i)
+            top, size = length, 1
+    return cuts
 
 
 def pad(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int, first: int | None = None) -> Int[Tensor, "b t"]:

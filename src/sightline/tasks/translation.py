@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from sightline.data.batches import Batch, BatchPlan, collate, generator_of, pad
+from sightline.data.batches import SECTION, Batch, BatchPlan, collate, generator_of, pad, padded_size, regroup
 from sightline.data.evaluation import Example
 from sightline.data.prepared import Prepared
 from sightline.data.text import Pairs
@@ -20,6 +21,9 @@ from sightline.decoding.protocol import DecodingSettings, Hypothesis
 from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.task import Evaluation, Loss
+
+Ids = tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray]
+"""Token ids of a source and of its target."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,25 @@ def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
         order = order[size:]
 
 
+def translation_loss(
+    model: EncoderDecoder,
+    src: Int[Tensor, "b s"],
+    tgt_in: Int[Tensor, "b t"],
+    tgt_out: Int[Tensor, "b t"],
+    smoothing: float = 0.0,
+    r_drop: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Label-smoothed cross-entropy in nats, summed over the target tokens that are not padding.
+
+    With `r_drop`, the alpha of R-Drop, the sentences pass twice with different dropout: see `VocabularyHead.r_drop_loss`.
+    """
+    real = tgt_out != model.pad_id
+    if not r_drop:
+        return model.head.loss(model.hidden(src, tgt_in)[real], tgt_out[real], smoothing)
+    passes = model.hidden(src.repeat(2, 1), tgt_in.repeat(2, 1)).unflatten(0, (2, -1))
+    return model.head.r_drop_loss(passes[:, real], tgt_out[real], smoothing, r_drop)
+
+
 class TranslationTask:
     """The task of the encoder-decoder: see `tasks.task.Task`.
 
@@ -87,6 +110,7 @@ class TranslationTask:
         seed: int,
         batch_tokens: int,
         label_smoothing: float,
+        r_drop: float = 0.0,
         decoding: DecodingSettings,
         metric: MetricSettings,
         max_len: int,
@@ -96,13 +120,15 @@ class TranslationTask:
         samples: int = 2,
     ) -> None:
         self.prepared, self.tokenizer = prepared, prepared.tokenizer
-        self.label_smoothing, self.decoding, self.metric = label_smoothing, decoding, metric
+        self.label_smoothing, self.r_drop = label_smoothing, r_drop
+        self.decoding, self.metric = decoding, metric
         self.seed, self.max_len, self.max_validated = seed, max_len, max_validated
         self.batch_tokens, self.samples, self.weights = batch_tokens, samples, weights
         self.quick = decoding.model_copy(update={"beam": validation_beam, "n_best": 1})
         self.pairs: Pairs = prepared.train()
         self.sampled = self.tokenizer.settings.dropout > 0
-        budget = max(1, round(batch_tokens / (self._growth() if self.sampled else 1.0)))
+        growth, self.section = self._look_ahead() if self.sampled else (1.0, 1)
+        budget = max(1, round(batch_tokens / growth))
         self.plan = BatchPlan(self.pairs.src_lengths, self.pairs.tgt_lengths, budget, seed, self.pairs.corpus, weights)
 
     def batches(self, split: str, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -110,21 +136,41 @@ class TranslationTask:
         if split != "train":
             yield from self._evaluation_batches(self.examples(split))
             return
+        if self.sampled:
+            yield from self._sampled_batches(epoch, start)
+            return
         for index in self.plan.epoch(epoch, start):
-            pairs = [self._sample(int(i), epoch) if self.sampled else self.pairs.pair(int(i)) for i in index]
-            yield collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
+            yield self._collate([self.pairs.pair(int(i)) for i in index], index)
 
-    def _growth(self) -> float:
-        """How many times larger BPE-dropout makes a padded batch: batches are planned by the lengths without it."""
-        step = max(1, len(self.pairs) // 20_000)
-        lengths = self.pairs.src_lengths[::step], self.pairs.tgt_lengths[::step]
-        plan = BatchPlan(*lengths, self.batch_tokens, self.seed, self.pairs.corpus[::step], self.weights)
-        plain = sampled = 0
-        for index in itertools.islice(plan.epoch(0), 5):
-            src, tgt = zip(*(self._sample(int(i) * step, 0) for i in index), strict=True)
-            plain += len(index) * max(side[index].max() for side in lengths)
-            sampled += len(index) * max(map(len, src + tgt))
-        return float(sampled / plain) if plain else 1.0
+    def _sampled_batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Batches of the pieces that BPE-dropout draws: those of some batches of the plan, sorted by their own lengths."""
+        section, skip = divmod(start, self.section)
+        planned = self.plan.epoch(epoch, section * self.section)
+        while held := list(itertools.islice(planned, self.section)):
+            index = np.concatenate(held)
+            pairs = [self._sample(int(i), epoch) for i in index]
+            batches = regroup(*_lengths(pairs), len(held))
+            order = np.random.default_rng((self.seed, epoch, section + 1)).permutation(len(batches))
+            for k in order[skip:]:
+                yield self._collate([pairs[row] for row in batches[k]], index[batches[k]])
+            section, skip = section + 1, 0
+
+    def _collate(self, pairs: Sequence[Ids], index: np.ndarray) -> Batch:
+        return collate(pairs, index, self.tokenizer.pad_id, self.tokenizer.bos_id)
+
+    def _look_ahead(self) -> tuple[float, int]:
+        """How many times larger BPE-dropout makes a padded batch, for batches are planned by the lengths without it; and how
+        many batches make a `SECTION`.
+        """
+        some = np.arange(0, len(self.pairs), max(1, len(self.pairs) // 20_000))
+        chance = np.asarray(self.weights)[np.asarray(self.pairs.corpus[some])]
+        generator = np.random.default_rng((self.seed, 0))
+        some = generator.choice(some, min(2_000, len(some)), p=chance / chance.sum())
+        planned = self.pairs.src_lengths[some], self.pairs.tgt_lengths[some]
+        drawn = _lengths([self._sample(int(i), 0) for i in some])
+        plain, sampled = (padded_size(*found, regroup(*found, min(32, len(some)))) for found in (planned, drawn))
+        each = self.batch_tokens / np.maximum(*drawn).mean()  # pairs of a batch
+        return sampled / plain, max(8, round(SECTION / each))
 
     def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
         generator = generator_of(self.seed, epoch, i)
@@ -151,17 +197,15 @@ class TranslationTask:
             for group in length_groups([max(len(src[i]), len(tgt[i])) for i in rows], self.batch_tokens):
                 index = [rows[k] for k in group]
                 pairs = [(src[i], tgt[i]) for i in index]
-                yield collate(pairs, np.asarray(index), self.tokenizer.pad_id, self.tokenizer.bos_id)
+                yield self._collate(pairs, np.asarray(index))
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Label-smoothed cross-entropy summed over the target tokens, in nats."""
-        return self._loss(model, batch, self.label_smoothing)
+        """`translation_loss` with the settings of the training."""
+        return self._loss(model, batch, self.label_smoothing, self.r_drop)
 
-    def _loss(self, model: nn.Module, batch: Batch, smoothing: float) -> Loss:
+    def _loss(self, model: nn.Module, batch: Batch, smoothing: float, r_drop: float = 0.0) -> Loss:
         assert isinstance(model, EncoderDecoder)
-        hidden = model.hidden(batch.src, batch.tgt_in)
-        real = batch.tgt_out != model.pad_id
-        return Loss(model.head.loss(hidden[real], batch.tgt_out[real], smoothing), batch.n_tgt)
+        return Loss(translation_loss(model, batch.src, batch.tgt_in, batch.tgt_out, smoothing, r_drop), batch.n_tgt)
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:
@@ -232,6 +276,11 @@ class TranslationTask:
         """Translations of raw sentences, into the first target language."""
         tags = self.tokenizer.tags
         return self._translate(model, raw, [tags[0] if tags else ""] * len(raw), self.decoding)
+
+
+def _lengths(pairs: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
+    src, tgt = (np.array([len(pair[side]) for pair in pairs]) for side in (0, 1))
+    return src, tgt
 
 
 def _by_language(

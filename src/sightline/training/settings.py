@@ -41,6 +41,8 @@ class TrainSettings(Settings):
     """Largest norm of the gradient; 0 for none."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of each target spread over the vocabulary."""
+    r_drop: float = Field(default=0.0, ge=0)
+    """Weight of R-Drop: each batch passes twice with different dropout, and what is predicted should agree; 0 for none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format; auto measures which is faster here."""
     threads: int = Field(default=0, ge=0)

@@ -76,6 +76,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         seed=recipe.train.seed,
         batch_tokens=state.batch_tokens,
         label_smoothing=recipe.train.label_smoothing,
+        r_drop=recipe.train.r_drop,
         decoding=recipe.decoding,
         metric=recipe.metric,
         max_len=recipe.model.max_len,
@@ -192,7 +193,7 @@ def check_model(recipe: Recipe) -> None:
         total += (count - 1) * sum(p.numel() for block in stack for p in block.parameters())
     needed = total * (BYTES_PER_PARAMETER + (4 if recipe.train.ema else 0))
     free = free_memory(best_device())
-    if free is not None and needed > free:
+    if needed > free:
         raise ConfigError(
             f"A model of {total / 1e6:,.0f} M parameters (without its embeddings) takes at least {needed / 2**30:,.1f} GiB "
             f"to train, and {free / 2**30:,.1f} GiB of memory are free. Make model.d_model, model.d_ff or the layers smaller."
