@@ -27,6 +27,27 @@ def test_the_fastest_step_counts_and_the_first_is_not_timed(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("accumulate", "expected"), [(1, 8192 / (8 + 3)), (4, 4 * 8192 / (4 * 8 + 3))])
+def test_the_optimizer_counts_once_a_step_however_few_tokens_are_timed(
+    accumulate: int, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def later(seconds: float) -> None:
+        clock[0] += seconds
+
+    def slow(model: torch.nn.Module, _: TrainSettings) -> torch.optim.Optimizer:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer.register_step_pre_hook(lambda *_: later(3.0))
+        return optimizer
+
+    monkeypatch.setattr(rate.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(rate, "clip", lambda *_: later(1.0))  # 1,024 tokens in a second, 8,192 in eight
+    monkeypatch.setattr(rate, "make_optimizer", slow)
+    settings = TrainSettings(batch_tokens=8192, accumulate=accumulate, precision="fp32")
+    assert rate.training_rate(MODEL, 100, settings, 0.0) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("vocab_size", [2, 4])
 def test_a_model_of_short_sentences_few_words_and_small_batches_is_timed_too(vocab_size: int) -> None:
     assert (

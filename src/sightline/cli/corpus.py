@@ -77,7 +77,7 @@ def _derived(
     from sightline.config import Document, apply_overrides, parse
     from sightline.data.settings import DataSettings
     from sightline.data.sources import CorpusSettings
-    from sightline.training.derive import derive, measure
+    from sightline.training.derive import MINUTES, derive, measure
     from sightline.training.rate import training_rate
     from sightline.training.recipe import Recipe
     from sightline.training.start import check_model
@@ -109,16 +109,18 @@ def _derived(
     def with_settings(recipe: Recipe) -> Recipe:
         return parse(Recipe, apply_overrides(Document(recipe.model_dump(exclude_none=True)), settings))
 
-    found = measure(corpus, Path())
+    def rate(recipe: Recipe) -> float:
+        trained = with_settings(recipe)
+        check_model(trained)
+        return training_rate(trained.model, trained.tokenizer.vocab_size, trained.train)
+
+    found = measure(corpus, Path(), progress)
     recipe, reasons = derive(corpus, found, name)
-    chosen = with_settings(recipe)
+    train = with_settings(recipe).train
     if progress is not None and not any(setting.startswith("train.max_steps=") for setting in settings):
-        check_model(chosen)
         progress("timing some steps of training", 0, 1)
-        rate = training_rate(chosen.model, chosen.tokenizer.vocab_size, chosen.train)
-        recipe, reasons = derive(corpus, found, name, rate)
-        chosen = with_settings(recipe)
-    return chosen, folder, reasons
+        recipe, reasons = derive(corpus, found, name, rate, min(MINUTES, train.max_minutes or MINUTES))
+    return with_settings(recipe), folder, [reason.said(settings) for reason in reasons]
 
 
 def _begun(folder: Path, corpus: "CorpusSettings", settings: list[str]) -> "Recipe":
