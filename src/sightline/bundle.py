@@ -69,6 +69,12 @@ def save_weights(path: Path, model_weights: dict[str, Tensor], precision: str = 
     write_atomically(path, save(tensors, {"format": "pt"}))
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """What `save_weights` wrote. Raises BundleError if it is damaged or gone."""
+    with _readable(path):
+        return load_file(path)
+
+
 def save_bundle(folder: str | Path, bundle: Bundle, precision: str = "fp32") -> None:
     """Write a bundle; each file whole or not at all, the weights last.
 
@@ -131,8 +137,7 @@ def _check_shapes(model: nn.Module, path: Path) -> None:
 
 @torch.no_grad()
 def _fill(model: nn.Module, path: Path) -> None:
-    with _readable(path):
-        tensors = load_file(path)
+    tensors = read_weights(path)
     for name, parameter in model.named_parameters():
         parameter.copy_(tensors[name])
 
@@ -142,4 +147,4 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError, ValueError, json.JSONDecodeError) as error:
-        raise BundleError(f"{path} is damaged ({error}). Copy it again, or train again.") from error
+        raise BundleError(f"{path} is damaged or gone ({error}). Copy it again, or train again.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BundleError", "ConfigError", "DataError", "UserError", "most_similar", "nearest"]
+__all__ = ["BundleError", "ConfigError", "DataError", "UserError", "most_similar", "nearest", "out_of_memory"]
 
 
 class UserError(Exception):
@@ -26,6 +26,14 @@ class DataError(UserError):
 
 class BundleError(UserError):
     """A folder with a trained model that cannot be used."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says, in Python's way or one of torch's, that there is no memory left."""
+    signs = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    )
 
 
 def most_similar(word: str, choices: Iterable[str]) -> str | None:

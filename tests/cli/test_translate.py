@@ -69,12 +69,13 @@ def test_json_has_one_object_a_line(sightline, trained):
     assert "n_best" not in json.loads(sightline("translate", "1 2", "--model", trained, "--json").out)
 
 
-def test_n_best_shows_scores_and_blocks_that_are_told_apart(sightline, trained):
-    rows = [
-        line.split("\t") for line in sightline("translate", "1 2", "--model", trained, "--n-best", 3).out.splitlines()
-    ]
-    assert len(rows) == 3 and all(len(row) == 2 for row in rows)
-    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+def test_n_best_shows_the_line_and_the_score_of_each(sightline, trained):
+    out = sightline("translate", "1 2", "", "2 1", "--model", trained, "--n-best", 3).out
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "1", "2", "3", "3", "3"] and all(len(row) == 3 for row in rows)
+    for number in ("1", "3"):
+        scores = [float(score) for line, score, _ in rows if line == number]
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_decoding_settings_reach_the_search(sightline, trained, monkeypatch):

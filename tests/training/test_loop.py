@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from sightline.bundle import load_bundle
 from sightline.data.batches import collate
 from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.errors import BundleError, UserError
+from sightline.tasks import translation
 from sightline.tasks.translation import Translated
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
@@ -114,6 +116,41 @@ def test_batches_keep_their_budget_though_merges_are_dropped(
     assert 250 < np.mean(sizes) < 420  # of a budget of 400
 
 
+def test_dropped_merges_give_batches_of_like_lengths_that_can_be_entered_anywhere(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translation, "SECTION", 150)
+    task = load_run("copy", *settings, "tokenizer.dropout=0.4", out=tmp_path).task
+    whole = list(task.batches("train", 1))
+    assert len(whole) > 2 * task.section
+    for start in (3, task.section, task.section + 5):
+        for one, other in zip(whole[start:], task.batches("train", 1, start), strict=True):
+            assert torch.equal(one.tgt_out, other.tgt_out) and np.array_equal(one.index, other.index)
+    assert sorted(i for batch in whole for i in batch.index) == list(range(len(task.pairs)))
+    assert np.mean([batch.padding for batch in whole]) < 0.15
+
+
+def test_r_drop_trains_on_two_passes_that_agree_without_dropout(settings: list[str], tmp_path: Path) -> None:
+    without = ["model.embedding_dropout=0", "model.residual_dropout=0", "model.attention_dropout=0"]
+    plain = load_run("copy", *settings, *without, out=tmp_path / "plain")
+    twice = load_run("copy", *settings, *without, "train.r_drop=5", out=tmp_path / "twice")
+    assert next(fit(plain)).loss == pytest.approx(next(fit(twice)).loss, rel=1e-5)
+    for (
+        name,
+        _,
+    ) in plain.model.named_parameters():  # after one step Adam's first moment is the gradient, times a constant
+        one, two = (run.optimizer.state[run.model.get_parameter(name)]["exp_avg"] for run in (plain, twice))
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4)
+    dropped = load_run("copy", *settings, "train.r_drop=5", out=tmp_path / "dropped")
+    batch = next(iter(dropped.task.batches("train", 0)))
+    dropped.model.train()
+    torch.manual_seed(3)
+    agreeing = dropped.task.loss(dropped.model, batch)
+    dropped.task.r_drop = 1e-9
+    torch.manual_seed(3)
+    assert agreeing.count == batch.n_tgt and agreeing.total > dropped.task.loss(dropped.model, batch).total
+
+
 def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_good_state(
     settings: list[str], tmp_path: Path
 ) -> None:
@@ -126,6 +163,43 @@ def test_a_loss_that_is_not_finite_names_step_module_and_batch_and_keeps_the_goo
     message = str(error.value)
     assert "step 4" in message and "decoder.1.ffn.up_proj.bias" in message and "the first of them '" in message
     assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).state.step == 3
+
+
+def test_a_step_without_memory_says_what_to_do_and_keeps_the_good_state(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path)
+    steps = fit(run)
+    next(steps)
+
+    def too_much(*_: object) -> None:
+        torch.empty(1 << 62, dtype=torch.uint8)  # what torch says when there is none
+
+    monkeypatch.setattr(run.task, "loss", too_much)
+    with pytest.raises(
+        UserError, match=r"memory for step 2.*train\.batch_tokens = 200 and twice the train\.accumulate"
+    ):
+        next(steps)
+    assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).state.step == 1
+
+
+def test_another_error_of_a_step_stays_what_it_is(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    monkeypatch.setattr(run.task, "loss", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        next(fit(run))
+
+
+@pytest.mark.parametrize("damage", [b"no weights", None])
+def test_a_damaged_snapshot_is_said_at_the_end(settings: list[str], tmp_path: Path, damage: bytes | None) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    with pytest.raises(BundleError, match=r"step-00000008\.safetensors is damaged or gone"):
+        for step in fit(run):
+            if step.index == 16:
+                path = run.snapshot_path(8)
+                path.unlink() if damage is None else path.write_bytes(damage)
 
 
 def test_an_overflow_inside_the_model_is_found_where_it_begins(settings: list[str], tmp_path: Path) -> None:
@@ -221,7 +295,7 @@ def test_where_minutes_end_a_run_its_learning_rate_comes_down_with_them(
     monkeypatch.setattr("sightline.training.loop.time.monotonic", lambda: float(next(clock)))
     settings = [s for s in settings if not s.startswith(("train.max_steps", "train.validate_every"))]
     settings += [
-        "train.max_minutes=2",
+        "train.max_minutes=2.02",
         "train.max_steps=100000",
         "train.schedule=cosine",
         "train.warmup=5",
@@ -230,6 +304,7 @@ def test_where_minutes_end_a_run_its_learning_rate_comes_down_with_them(
     run = load_run("copy", *settings, out=tmp_path)
     assert run.expected_steps() == 100_000
     rates = [step.lr for step in fit(run)]
+    assert run.state.seconds > 121.2 and run.expected_steps() == run.state.step  # the last step went beyond the end
     assert 10 < len(rates) < 100 and run.expected_steps() == len(rates)
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert all(a > b for a, b in itertools.pairwise(rates[5:]))

@@ -40,9 +40,20 @@ def assert_same(a: Path, b: Path) -> None:
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_twenty_steps_are_ten_then_resume_then_ten(settings: list[str], tmp_path: Path, optimizer: str) -> None:
-    settings = [*settings, f"train.optimizer={optimizer}"]
+@pytest.mark.parametrize(
+    "added",
+    [
+        ["train.optimizer=adam"],
+        ["train.optimizer=adamw", "train.weight_decay=0.1"],
+        ["train.optimizer=muon"],
+        ["train.r_drop=5"],
+        ["train.precision=bf16"],
+        ["train.threads=2"],
+    ],
+    ids=lambda added: added[0],
+)
+def test_twenty_steps_are_ten_then_resume_then_ten(settings: list[str], tmp_path: Path, added: list[str]) -> None:
+    settings = [*settings, *added]
     whole = trained(load_run("copy", *settings, out=tmp_path / "whole"))
     halves = trained(load_run("copy", *settings, out=tmp_path / "halves"), steps=10)
     torch.manual_seed(99)

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -81,10 +80,10 @@ def _features() -> list[str]:
 
 
 def _memory() -> str:
-    from sightline.training.devices import memory
+    import psutil
 
-    found = memory()
-    return f"unknown on {sys.platform}" if found is None else f"{found[0] / 2**30:.1f} of {found[1] / 2**30:.1f} GiB"
+    found = psutil.virtual_memory()
+    return f"{found.available / 2**30:.1f} of {found.total / 2**30:.1f} GiB"
 
 
 def _builtin() -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sightline.cli import demo, doctor, evaluate, prepare, train, translate
-from sightline.errors import UserError
+from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
 _NO_FAULT_OF_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
@@ -55,6 +55,15 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="sightline")  # ends the process itself, also where a reader such as `head` has gone
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(
+            f"error: There is not enough memory ({str(error)[:200]}). Close other programs, or ask for less at once: a "
+            "smaller train.batch_tokens for training, a smaller --beam for translating.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except OSError as error:
         if error.errno not in _NO_FAULT_OF_OURS:

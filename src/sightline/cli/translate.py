@@ -42,7 +42,8 @@ def translate(
         int | None, typer.Option(metavar="N", help="Beam width; 1 is greedy. The model's own setting without it.")
     ] = None,
     n_best: Annotated[
-        int | None, typer.Option(metavar="N", help="Show so many translations of each line, with their scores.")
+        int | None,
+        typer.Option(metavar="N", help="Show so many translations of each line: its number, the score, the text."),
     ] = None,
     length_penalty: Annotated[
         float | None, typer.Option(metavar="X", help="Above the model's own: longer translations.")
@@ -85,10 +86,10 @@ def _run(
             if found[0].truncated:
                 most = translator.bundle.config.model.max_len
                 print(f"warning: line {number} is longer than {most} tokens; the rest was left out", file=sys.stderr)
-            print(_shown(line, found, as_json, decoding.get("n_best", 1)), file=sink, flush=True)
+            print(_shown(number, line, found, as_json, decoding.get("n_best", 1)), file=sink, flush=True)
 
 
-def _shown(line: str, found: "list[Translated]", as_json: bool, n_best: int) -> str:
+def _shown(number: int, line: str, found: "list[Translated]", as_json: bool, n_best: int) -> str:
     if as_json:
         best = found[0]
         content = {"source": line, "translation": best.text, "score": round(best.score, 6)}
@@ -97,7 +98,7 @@ def _shown(line: str, found: "list[Translated]", as_json: bool, n_best: int) -> 
         return json.dumps(content, ensure_ascii=False)
     if n_best == 1:
         return found[0].text
-    return "\n".join(f"{t.score:.4f}\t{t.text}" for t in found)
+    return "\n".join(f"{number}\t{t.score:.4f}\t{t.text}" for t in found)
 
 
 def _one_line(texts: list[str]) -> list[str]:

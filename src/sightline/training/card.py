@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict
 
 {figures}
 Trained for {state.step} steps ({state.tokens:,} target tokens, {state.epoch} epochs and {state.batch} batches,
-{state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, torch {torch.__version__},
-seed {train["seed"]}. Weights kept in {fields["saved_precision"]}.
+{state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, seed {train["seed"]},
+sightline {version("sightline")}, torch {torch.__version__}. Weights kept in {fields["saved_precision"]}.
 
 ## Data
 

@@ -7,8 +7,8 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
+import psutil
 import torch
 
 from sightline.bundle import PRECISIONS
@@ -24,22 +24,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> tuple[int, int] | None:
-    """Bytes of main memory: free for a new process, and in all; None where the system does not say."""
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free, total = (int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
-    except (OSError, KeyError, ValueError):
-        return None
-    return free, total
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where that is not known."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = memory()
-    return None if found is None else found[0]
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device for a new process."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def matmul_rate(kind: torch.dtype, device: torch.device, seconds: float = 0.02) -> float:

@@ -1,4 +1,4 @@
-"""When a loss or gradient is not finite: where it began."""
+"""When a step fails: where a loss or gradient that is not finite began, and which batch found no memory."""
 
 from typing import Any
 
@@ -32,6 +32,15 @@ def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: i
         f"The {what} is not finite at step {step}: {where}. The batch holds "
         f"{task.describe(batch)}. The last saved state is good and was kept. Try a lower train.lr, a longer "
         'train.warmup, train.clip = 1, or train.precision = "fp32".'
+    )
+
+
+def explain_out_of_memory(task: Task, batches: list[Any], batch_tokens: int, step: int) -> UserError:
+    """The error to raise where a step found no memory: it names the step and the batch."""
+    return UserError(
+        f"There is not enough memory for step {step}. The batch holds {task.describe(batches[0])}. The last saved state is "
+        "good and was kept. Close other programs and go on, or begin a new run with train.batch_tokens = "
+        f"{max(1, batch_tokens // 2)} and twice the train.accumulate, which learns the same."
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sightline.errors import out_of_memory
 from sightline.files import locked
 from sightline.tasks.task import Loss
 from sightline.training.devices import number_format
-from sightline.training.diagnose import NonFiniteError, explain_non_finite
+from sightline.training.diagnose import NonFiniteError, explain_non_finite, explain_out_of_memory
 from sightline.training.finish import finish, validate
 from sightline.training.optim import clip
 from sightline.training.run import Run
@@ -23,7 +24,7 @@ class Step:
     index: int
     """Number of the step, counted from 1."""
     loss: float
-    """Label-smoothed cross-entropy per target token, in nats."""
+    """The training loss per target token, in nats: label-smoothed cross-entropy and, where it is used, R-Drop's share."""
     tokens: int
     """Target tokens of the step, without padding."""
     tokens_per_second: float
@@ -99,6 +100,10 @@ def _epoch(run: Run) -> Iterator[Step]:
         step = _step(run, held, began)
         state.batch += len(held)
         step = _after(run, step)
+        now = time.monotonic()
+        state.seconds, began = state.seconds + now - began, now
+        if step.validation or now - run.last_saved > 60 * run.settings.save_minutes:
+            run.save()
         state.seconds += time.monotonic() - began
         yield step
         began = time.monotonic()
@@ -112,11 +117,16 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
         group["lr"] = lr
     count = sum(batch.n_tgt for batch in batches)
     total = 0.0
-    for batch in batches:
-        with number_format(run.state.precision, run.device):
-            loss: Loss = run.task.loss(run.model, batch.to(run.device))
-        (loss.total / count).backward()
-        total += float(loss.total.detach())
+    try:
+        for batch in batches:
+            with number_format(run.state.precision, run.device):
+                loss: Loss = run.task.loss(run.model, batch.to(run.device))
+            (loss.total / count).backward()
+            total += float(loss.total.detach())
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
+        raise
     if not math.isfinite(total):
         raise _non_finite(run, batches, "loss")
     norm = clip(run.model, run.settings.clip)
@@ -139,7 +149,7 @@ def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
 
 
 def _after(run: Run, step: Step) -> Step:
-    """Validate and save where the recipe says so."""
+    """Record the step, and validate where the recipe says so."""
     settings = run.settings
     run.recorder.write(
         "train",
@@ -156,7 +166,4 @@ def _after(run: Run, step: Step) -> Step:
     if step.index % settings.validate_every == 0:
         found = validate(run)
         step = replace(step, validation=found.figures, samples=found.samples)
-        run.save()
-    elif time.monotonic() - run.last_saved > 60 * settings.save_minutes:
-        run.save()
     return step

@@ -57,14 +57,14 @@ class Muon(torch.optim.Optimizer):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
                 if (matrices := self.matrices.get(p)) is not None:
                     own = matrices(p)
-                    alike[own.shape[1:]].append((own, matrices(self._ahead(p, gradient))))
+                    alike[own.shape[1:]].append((own, matrices(self._nesterov(p, gradient))))
                 else:
                     self._adam(p, gradient, group)
             for shape, pairs in alike.items():
                 _move_orthogonally(pairs, group["lr"] * 0.2 * max(shape) ** 0.5)
         return loss
 
-    def _ahead(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
+    def _nesterov(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
         """Nesterov's momentum."""
         state = self.state[p]
         if not state:
@@ -86,18 +86,18 @@ class Muon(torch.optim.Optimizer):
 
 def _move_orthogonally(pairs: list[tuple[Tensor, Tensor]], distance: float) -> None:
     """Move matrices [n, rows, columns] against the directions that come with them, all by the same distance."""
-    updates = orthogonal(torch.cat([direction for _, direction in pairs]))
+    updates = orthogonalize(torch.cat([direction for _, direction in pairs]))
     for (matrices, _), update in zip(pairs, updates.split([len(m) for m, _ in pairs]), strict=True):
         matrices.add_(update, alpha=-distance)
 
 
-Matrices = Callable[[Tensor], Tensor]
+AsMatrices = Callable[[Tensor], Tensor]
 """From a weight [rows, columns] to the matrices it is made of [n, rows, columns], a view."""
 
 
-def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, Matrices]:
+def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, AsMatrices]:
     """The weights of linear layers: one matrix each, and one a head for the projections of attention."""
-    found: dict[Tensor, Matrices] = {}
+    found: dict[Tensor, AsMatrices] = {}
     for module in model.modules():
         if isinstance(module, nn.Linear):
             found.setdefault(module.weight, lambda weight: weight[None])
@@ -109,7 +109,7 @@ def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, Matrices]:
     return found
 
 
-def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
+def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """About the nearest matrix with orthonormal rows (or columns, if those are fewer) to each: U V^T of its U S V^T.
 
     Five steps of a Newton-Schulz iteration whose polynomial (Jordan et al. 2024) brings singular values near 1 fast rather than

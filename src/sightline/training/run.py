@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sightline.bundle import Bundle, BundleConfig, named_weights, save_bundle, save_weights
-from sightline.files import explain_os_errors
+from sightline.bundle import Bundle, BundleConfig, named_weights, read_weights, save_bundle, save_weights
 from sightline.models.build import build_model
 from sightline.tasks.translation import TranslationTask
 from sightline.training.card import write_card
@@ -59,13 +57,17 @@ class Run:
         limit, state = self.settings.max_minutes, self.state
         if limit is None or state.seconds == 0:
             return self.settings.max_steps
-        return min(self.settings.max_steps, math.ceil(state.step * 60 * limit / state.seconds))
+        fitting = math.ceil(state.step * 60 * limit / state.seconds)
+        return min(self.settings.max_steps, max(state.step, fitting))
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 1. Where minutes end the training, a schedule ends with them."""
-        t = self.settings
+        """The learning rate of a step, counted from 1. Where minutes end the training, the cosine ends with them, and a warm-up
+        takes at most a quarter of the steps that fit into them.
+        """
+        t, expected = self.settings, self.expected_steps()
         peak = t.lr if t.lr is not None else paper_peak(self.recipe.model.d_model, t.warmup)
-        return peak * SCHEDULES[t.schedule](t.warmup, self.expected_steps())(step)
+        warmup = t.warmup if t.max_minutes is None else min(t.warmup, max(1, expected // 4))
+        return peak * SCHEDULES[t.schedule](warmup, expected)(step)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights that are validated and kept: the moving average if there is one."""
@@ -103,10 +105,8 @@ class Run:
         save_weights(self.snapshot_path(self.state.step), self.weights())
 
     def snapshot(self, step: int) -> dict[str, Tensor]:
-        """The weights of an earlier validation. Raises UserError if they are gone."""
-        path = self.snapshot_path(step)
-        with explain_os_errors(path, doing="read the weights"):
-            return load_file(path)
+        """The weights of an earlier validation. Raises BundleError if they are damaged or gone."""
+        return read_weights(self.snapshot_path(step))
 
     def save_bundle(self, weights: dict[str, Tensor], scores: dict[str, str]) -> None:
         """Write the folder's bundle with these weights and a card that tells their scores."""
