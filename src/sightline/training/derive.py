@@ -167,7 +167,7 @@ def _planned(
     """With as many steps as `affordable` target tokens and the wanted ones allow, and the reasons for everything."""
     wanted, batch = _wanted(found, suited), recipe.train.batch_tokens
     tokens = wanted if affordable is None else min(wanted, affordable)
-    steps = max(100, int(tokens / batch))
+    steps = max(10, int(tokens / batch))
     took = 0.0 if not affordable else minutes * steps * batch / affordable
     if affordable is None:
         why = f"{suited.epochs} epochs; fewer, if they take over {minutes:.0f} minutes"
@@ -178,9 +178,9 @@ def _planned(
     train = recipe.train.model_copy(
         update={
             "max_steps": steps,
-            "warmup": max(25, min(4000, steps // 12)),
+            "warmup": min(4000, max(50, steps // 12), steps // 4),
             "ema": 0.999 if steps > 2000 else 0.99,
-            "validate_every": max(50, steps // 20),
+            "validate_every": min(max(50, steps // 20), steps),
         }
     )
     name = f"a {size.name} model, {size.d_model} wide, {size.layers}+{size.layers} layers"
