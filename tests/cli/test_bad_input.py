@@ -192,12 +192,30 @@ def test_an_unknown_option_and_command_are_usage_errors(sightline):
         assert result.status == 2 and "Traceback" not in result.err and arguments[-1] in result.err
 
 
+def test_translations_do_not_replace_the_text_they_are_of(refused, trained, tmp_path):
+    (tmp_path / "text").write_text("1 2\n")
+    (tmp_path / "link").symlink_to("text")
+    refused(
+        "translate", "--file", "text", "--output", "link", "--model", trained, names=["--file and --output are both"]
+    )
+    assert (tmp_path / "text").read_text() == "1 2\n"
+
+
+@pytest.mark.parametrize(("given", "meant"), [("cn", "zh"), ("Chinese", "zh"), ("jp", "ja")])
+def test_a_name_that_is_no_code_of_a_language_is_refused(refused, tsv, given, meant):
+    refused("prepare", "--data", tsv, "--tgt-lang", given, names=["tgt_lang", given, f"write '{meant}'"])
+
+
+def test_a_core_in_a_module_that_is_not_found_says_where_to_stand(refused):
+    refused("train", "copy", "model.attention=nowhere:Sharp", names=["nowhere:Sharp", "PYTHONPATH=."])
+
+
 def test_missing_files_of_a_recipe_are_asked_for_together(refused, tmp_path):
     names = ["multi30k-en-de-tok needs 6 files", "lacks 6", "train.lc.norm.tok.en.gz", "data.path=DIR", "Multi30k"]
     refused("train", "multi30k-en-de-tok", names=names)
     (tmp_path / "m30k").mkdir()
     refused("train", "multi30k-en-de-tok", "data.path=m30k", names=["the folder m30k lacks 6"])
-    refused("prepare", "multi30k-en-de-tok", "data.path=no", names=["the folder no lacks 6"])
+    refused("prepare", "multi30k-en-de-tok", "data.path=no", names=['data.path = "no"', "no such folder"])
 
 
 def test_files_of_a_recipe_may_be_unpacked(sightline, tsv, tmp_path):

@@ -11,6 +11,7 @@ from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from sightline.data.evaluation import Example
     from sightline.metrics.translation import MetricSettings
@@ -239,12 +240,12 @@ def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("measure")
     table.add_column("score", justify="right")
-    table.add_column("signature", overflow="fold", style="dim")
+    table.add_column("signature", no_wrap=True, style="dim")
     table.add_row("BLEU", f"{s['bleu']:.2f}", f"{s['bleu_signature']} (BP {s['brevity_penalty']:.3f})")
     table.add_row("chrF", f"{s['chrf']:.2f}", s["chrf_signature"])
     table.add_row("TER", f"{s['ter']:.2f}", s["ter_signature"])
     table.add_row("tokenised BLEU", f"{s['tokenised_bleu']:.2f}", s["tokenised_signature"])
-    console.print(table)
+    _print_whole(table, console)
     buckets = [
         f"{b['low']}-{b['high']}: {b['bleu']:.1f} ({b['n']})"
         if b["high"] is not None
@@ -275,9 +276,14 @@ def print_saved_scores(folder: Path, console: "Console") -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("test set", "BLEU", "chrF", "TER", "signature of BLEU"):
-        table.add_column(name, justify="right" if name in ("BLEU", "chrF", "TER") else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in ("BLEU", "chrF", "TER") else "left", no_wrap=True)
     for file in files:
         s = json.loads(file.read_text(encoding="utf-8"))
         name = f"{s['n_sentences']} sentences" + file.stem.replace("test", "").replace("-", " into ")
         table.add_row(name, f"{s['bleu']:.2f}", f"{s['chrf']:.2f}", f"{s['ter']:.2f}", s["bleu_signature"])
-    console.print(table)
+    _print_whole(table, console)
+
+
+def _print_whole(table: "Table", console: "Console") -> None:
+    """However narrow the terminal: a signature is there to be copied."""
+    console.print(table, width=max(console.width, 160), crop=False)

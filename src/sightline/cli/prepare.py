@@ -22,7 +22,10 @@ def prepare(
     from sightline.training.start import check_folder, initialised
 
     console = Console()
-    chosen, folder, reasons = corpus.chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out)
+    with stages(console) as progress:
+        chosen, folder, reasons = corpus.chosen_recipe(
+            recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out, progress
+        )
     for reason in reasons:
         say(console, f"  {reason}")
     check_folder(folder, chosen)

@@ -16,7 +16,7 @@ def print_report(report: Report, console: Console) -> None:
         if part is not None:
             console.print(part, width=width, no_wrap=isinstance(part, Text), overflow="ellipsis")
     for warning in report.warnings:
-        console.print(Text.assemble(("look at this: ", "bold yellow"), warning), width=width)
+        console.print(Text.assemble(("look at this: ", "bold yellow"), warning), soft_wrap=True)
     console.print()
 
 

@@ -67,6 +67,10 @@ def translate(
         return
     if output.is_dir():
         raise UserError(f"--output {output} is a folder: give the name of a file.")
+    if file is not None and output.exists() and output.samefile(file):
+        raise UserError(
+            f"--file and --output are both {output}, and the translations would replace the text: give another --output."
+        )
     with atomic_file(output) as sink:
         _run(translator, batches, to, decoding, as_json, sink)
 

@@ -17,6 +17,23 @@ from sightline.data.lines import COMPRESSED, open_lines, similar_name
 from sightline.errors import DataError, nearest
 from sightline.files import explain_os_errors
 
+_NO_CODES = {
+    "cn": "zh",
+    "jp": "ja",
+    "kr": "ko",
+    "cz": "cs",
+    "gr": "el",
+    "ua": "uk",
+    "chinese": "zh",
+    "english": "en",
+    "french": "fr",
+    "german": "de",
+    "japanese": "ja",
+    "korean": "ko",
+    "spanish": "es",
+}
+"""Names that people give a language by mistake: its text would be scored by the wrong rules."""
+
 
 class CorpusSettings(Settings):
     """Where pairs of sentences come from: two files, line by line (`src`, `tgt`), or one file of pairs (`pairs`)."""
@@ -54,6 +71,8 @@ class CorpusSettings(Settings):
         for name in ("src_lang", "tgt_lang"):
             if not re.fullmatch(r"[\w-]*", getattr(self, name)):
                 raise ValueError(f"{name} is a code such as en, zh or pt-BR, not {getattr(self, name)!r}")
+            if (meant := _NO_CODES.get(getattr(self, name).lower())) is not None:
+                raise ValueError(f"{name} is a code of ISO 639, and {getattr(self, name)!r} is none: write {meant!r}")
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be above 0, not {self.weight}")
         if any(isinstance(column, int) and column < 0 for column in self.columns):

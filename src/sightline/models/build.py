@@ -79,6 +79,11 @@ def _load_class(path: str, base: type, key: str) -> type:
     module, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'{key} = "{path}" cannot be imported: {error}. Give the command in the folder of that file with '
+            "PYTHONPATH=. before it, or install the package it is in."
+        ) from error
     except (ImportError, AttributeError) as error:
         raise ConfigError(f'{key} = "{path}" cannot be imported: {error}. Write it as module:Class.') from error
     if not (isinstance(found, type) and issubclass(found, base)):

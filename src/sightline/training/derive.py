@@ -214,7 +214,7 @@ def _planned(
             ("train.warmup", "train.ema", "train.validate_every"),
             f"it rises for {train.warmup} steps, weights are averaged along the way, and validated every {train.validate_every}",
         ),
-        Reason(("train.max_steps",), f"{steps} steps: {why}"),
+        Reason(("train.max_steps", "train.max_minutes"), f"{steps} steps: {why}"),
     ]
 
 

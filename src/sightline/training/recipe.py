@@ -140,6 +140,8 @@ def _check_files(recipe: Recipe, base: Path) -> None:
     corpora = [*data.train, *(corpus for corpus in (data.valid, data.test) if corpus is not None)]
     wanted = [path for corpus in corpora for path in corpus.paths(base) if path.is_relative_to(base)]
     missing = [path for path in wanted if not path.exists()]
+    if recipe.data.path and not base.is_dir():
+        raise ConfigError(f'data.path = "{base}": there is no such folder.')
     if missing and len(wanted) > 1:
         there = f"the folder {base}" if recipe.data.path else "the folder you are in"
         raise ConfigError(
