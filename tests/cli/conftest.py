@@ -44,6 +44,12 @@ TINY = [
 HELD = ["data.hold_out_valid=10", "data.hold_out_test=10"]
 
 
+@pytest.fixture
+def tiny() -> list[str]:
+    """Settings that make a run of a second or two."""
+    return TINY
+
+
 def call(*arguments: object, stdin: bytes = b"") -> Result:
     """Run `sightline` with these arguments."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")

@@ -37,10 +37,10 @@ def chosen_recipe(
     src_lang: str,
     tgt_lang: str,
     out: Path | None,
-    progress: "Progress | None" = None,
+    progress: "Progress",
 ) -> "tuple[Recipe, Path, list[str]]":
-    """The recipe, the run's folder, and the reasons for what was chosen, where something was. With `progress`, some steps of
-    training are timed to say how many there can be.
+    """The recipe, the run's folder, and the reasons for what was chosen, where something was. For files of one's own some
+    steps of training are timed, unless their number is given, to say how many there can be.
 
     Raises ConfigError if neither or both of a recipe and files were given.
     """
@@ -72,7 +72,7 @@ def _derived(
     tgt_lang: str,
     settings: list[str],
     out: Path | None,
-    progress: "Progress | None",
+    progress: "Progress",
 ) -> "tuple[Recipe, Path, list[str]]":
     from sightline.config import Document, apply_overrides, parse
     from sightline.data.settings import DataSettings
@@ -115,11 +115,11 @@ def _derived(
         return training_rate(trained.model, trained.tokenizer.vocab_size, trained.train)
 
     found = measure(corpus, Path(), progress)
-    recipe, reasons = derive(corpus, found, name)
-    train = with_settings(recipe).train
-    if progress is not None and not any(setting.startswith("train.max_steps=") for setting in settings):
+    minutes = min(MINUTES, with_settings(derive(corpus, found, name)[0]).train.max_minutes or MINUTES)
+    timed = not any(setting.startswith("train.max_steps=") for setting in settings)
+    if timed:
         progress("timing some steps of training", 0, 1)
-        recipe, reasons = derive(corpus, found, name, rate, min(MINUTES, train.max_minutes or MINUTES))
+    recipe, reasons = derive(corpus, found, name, rate if timed else None, minutes)
     return with_settings(recipe), folder, [reason.said(settings) for reason in reasons]
 
 

@@ -44,6 +44,8 @@ class _ChunkedLoss(torch.autograd.Function):
             norm = logits.sum(dim=2, keepdim=True)
             log_z = norm.log() + top
             total += (log_z - (1.0 - smoothing) * picked - smoothing * mean).sum() / passes
+            if not needs_grad and not alpha:
+                continue
             grad = logits.div_(norm)  # softmax - (1 - smoothing) onehot - smoothing / vocab
             if log_ratio is not None:
                 total += alpha / 2 * _symmetric_kl_(grad, log_ratio.sub_(log_z[0] - log_z[1]), alpha)

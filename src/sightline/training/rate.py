@@ -73,7 +73,5 @@ def _timed(
             start = time.perf_counter()
             part()
             fastest[k] = min(fastest[k], time.perf_counter() - start)
-    of_a_step = max(
-        tgt.numel(), settings.batch_tokens * settings.accumulate
-    )  # the update is made once for all of these
+    of_a_step = max(tgt.numel(), settings.batch_tokens * settings.accumulate)  # tokens for which there is one update
     return 1.0 / (fastest[0] / tgt.numel() + fastest[1] / of_a_step)
