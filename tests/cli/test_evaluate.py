@@ -33,6 +33,20 @@ def test_the_scores_are_those_that_training_wrote(sightline, run):
     assert valid["scores"]["n_sentences"] == 10 and valid["expected"] == []
 
 
+def test_no_figure_and_no_signature_is_cut_by_a_narrow_terminal(sightline, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    scores = json.loads(sightline("evaluate", run, "--json").out)[""]["scores"]
+    lines = sightline("evaluate", run).out.splitlines()
+    for name, figure, signature in (
+        ("BLEU", "bleu", "bleu_signature"),
+        ("chrF", "chrf", "chrf_signature"),
+        ("TER", "ter", "ter_signature"),
+        ("tokenised BLEU", "tokenised_bleu", "tokenised_signature"),
+    ):
+        (line,) = [line for line in lines if line.startswith(name.ljust(14)) and "nrefs" in line]
+        assert f" {scores[figure]:.2f}  {scores[signature]}" in line
+
+
 def test_a_file_of_translations_is_scored(sightline, own):
     scores = json.loads(sightline("evaluate", "good", *own, "--json").out)[""]["scores"]
     assert scores["bleu"] == pytest.approx(100) and scores["ter"] == 0

@@ -11,7 +11,6 @@ from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from sightline.data.evaluation import Example
     from sightline.metrics.translation import MetricSettings
@@ -231,21 +230,18 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
 
 
 def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
-    from rich.table import Table
-
     from sightline.cli.display import say
 
     s = found["scores"]
     title = f"{s['n_sentences']} sentences" + (f" into {language}" if language else "")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("measure")
-    table.add_column("score", justify="right")
-    table.add_column("signature", no_wrap=True, style="dim")
-    table.add_row("BLEU", f"{s['bleu']:.2f}", f"{s['bleu_signature']} (BP {s['brevity_penalty']:.3f})")
-    table.add_row("chrF", f"{s['chrf']:.2f}", s["chrf_signature"])
-    table.add_row("TER", f"{s['ter']:.2f}", s["ter_signature"])
-    table.add_row("tokenised BLEU", f"{s['tokenised_bleu']:.2f}", s["tokenised_signature"])
-    _print_whole(table, console)
+    say(console, title)
+    rows = [
+        ("BLEU", f"{s['bleu']:.2f}", f"{s['bleu_signature']} (BP {s['brevity_penalty']:.3f})"),
+        ("chrF", f"{s['chrf']:.2f}", s["chrf_signature"]),
+        ("TER", f"{s['ter']:.2f}", s["ter_signature"]),
+        ("tokenised BLEU", f"{s['tokenised_bleu']:.2f}", s["tokenised_signature"]),
+    ]
+    _print_columns(console, ("measure", "score", "signature"), rows)
     buckets = [
         f"{b['low']}-{b['high']}: {b['bleu']:.1f} ({b['n']})"
         if b["high"] is not None
@@ -269,21 +265,25 @@ def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
 
 def print_saved_scores(folder: Path, console: "Console") -> None:
     """The test scores that training wrote into a folder."""
-    from rich.table import Table
-
-    files = sorted(folder.glob("test*.json"))
-    if not files:
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in ("test set", "BLEU", "chrF", "TER", "signature of BLEU"):
-        table.add_column(name, justify="right" if name in ("BLEU", "chrF", "TER") else "left", no_wrap=True)
-    for file in files:
+    rows: list[tuple[str, ...]] = []
+    for file in sorted(folder.glob("test*.json")):
         s = json.loads(file.read_text(encoding="utf-8"))
         name = f"{s['n_sentences']} sentences" + file.stem.replace("test", "").replace("-", " into ")
-        table.add_row(name, f"{s['bleu']:.2f}", f"{s['chrf']:.2f}", f"{s['ter']:.2f}", s["bleu_signature"])
-    _print_whole(table, console)
+        rows.append((name, f"{s['bleu']:.2f}", f"{s['chrf']:.2f}", f"{s['ter']:.2f}", s["bleu_signature"]))
+    if rows:
+        _print_columns(console, ("test set", "BLEU", "chrF", "TER", "signature of BLEU"), rows)
 
 
-def _print_whole(table: "Table", console: "Console") -> None:
-    """However narrow the terminal: a signature is there to be copied."""
-    console.print(table, width=max(console.width, 160), crop=False)
+def _print_columns(console: "Console", head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Names on the left, figures right-aligned, signatures last, for they are long.
+
+    Not a table of rich, which cuts columns to fit the terminal: no figure may be cut, and a signature is to be copied whole.
+    """
+    from rich.text import Text
+
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for number, row in enumerate((head, *rows)):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:-1], widths[1:-1], strict=True))]
+        styles = ("bold",) * len(row) if number == 0 else ("",) * len(cells) + ("dim",)
+        line = Text("  ").join(Text(cell, style) for cell, style in zip((*cells, row[-1]), styles, strict=True))
+        console.print(line, soft_wrap=True)
