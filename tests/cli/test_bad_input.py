@@ -138,6 +138,7 @@ def test_too_many_held_out_sentences_are_refused(refused, tsv):
 
 def test_an_unknown_recipe_is_named_with_its_neighbour(refused):
     refused("train", "coppy", names=["no recipe 'coppy'", "Did you mean 'copy'?", "tatoeba-en-zh", ".toml"])
+    refused("train", "pairs.tsv", names=["no recipe 'pairs.tsv'", "--data", "--src and --tgt"])
     refused("train", "missing.toml", names=["missing.toml", "no such file"])
 
 

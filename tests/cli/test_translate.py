@@ -25,6 +25,16 @@ def test_arguments_file_and_standard_input_give_the_same_in_the_same_order(sight
     assert [line for line in by_file.split("\n") if line] == [line for line in one_by_one.split("\n") if line]
 
 
+def test_the_name_of_a_file_given_as_a_text_is_noticed(sightline, trained, tmp_path):
+    (tmp_path / "three.txt").write_text("1\n2\n3\n")
+    result = sightline("translate", "--model", trained, "three.txt", "1 2 " * 2000)
+    assert result.status == 0 and len(result.out.splitlines()) == 2
+    assert (
+        "note: three.txt is translated as a text; to translate the lines of that file: --file three.txt" in result.err
+    )
+    assert "note:" not in sightline("translate", "--model", trained, "1 2 3").err
+
+
 def test_an_empty_line_stays_an_empty_line(sightline, trained):
     found = sightline("translate", "--model", trained, stdin=b"\n1 2\r\n\n \n3\n").out.split("\n")
     assert [bool(line) for line in found] == [False, True, False, False, True, False]

@@ -1,6 +1,7 @@
 """`sightline translate`."""
 
 import json
+import os
 import queue
 import sys
 import threading
@@ -61,6 +62,12 @@ def translate(
     given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
     decoding = {name: value for name, value in given.items() if value is not None}
     translator.settings(**decoding)  # a wrong setting is said before anything is read
+    for text in texts or []:
+        if os.path.isfile(text):  # not Path.is_file, which fails on a text too long to be a name
+            print(
+                f"note: {text} is translated as a text; to translate the lines of that file: --file {text}",
+                file=sys.stderr,
+            )
     batches = iter([_one_line(texts)]) if texts else _batches(file)
     if output is None:
         _run(translator, batches, to, decoding, as_json, sys.stdout)

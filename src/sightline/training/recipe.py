@@ -98,8 +98,9 @@ def _find_recipe(name: str | Path) -> Document:
         return read_toml(path / "recipe.toml")
     if not (RECIPES / f"{name}.toml").is_file():
         names = recipe_names()
+        own = " To train on a corpus of your own, give it by --data, or by --src and --tgt." if path.suffix else ""
         raise ConfigError(
-            f"There is no recipe '{name}'.{nearest(str(name), names)} Recipes: {', '.join(names)}; or give a .toml file."
+            f"There is no recipe '{name}'.{nearest(str(name), names)} Recipes: {', '.join(names)}; or give a .toml file.{own}"
         )
     return read_toml(RECIPES / f"{name}.toml")
 
