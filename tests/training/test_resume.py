@@ -126,7 +126,9 @@ def test_a_folder_with_a_run_of_other_settings_is_refused(settings: list[str], t
 
 
 def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) -> list[int]:
-    """Run to the end while killing the process at random moments; returns the steps saved at each kill."""
+    """Run to the end while killing the process at random moments, first before the corpus is prepared, then while it
+    trains; returns the steps saved at each kill.
+    """
     generator = random.Random(seed)
     command = [sys.executable, "-m", "sightline", "train", "copy", *settings, "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -137,9 +139,13 @@ def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) ->
         )
         assert process.stdout is not None
         if len(saved) < kills:
-            for line in process.stdout:
-                if line.startswith("Training"):
-                    break
+            if len(saved) < kills // 2 and not (folder / "data").exists():
+                while not folder.exists() and process.poll() is None:
+                    time.sleep(0.01)
+            else:
+                for line in process.stdout:
+                    if line.startswith("Training"):
+                        break
             time.sleep(generator.random() * 0.6)
             process.send_signal(signal.SIGKILL)
         rest = process.communicate()[0]
