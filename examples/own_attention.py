@@ -4,7 +4,7 @@
 
 On the command line, with this folder where Python looks for modules:
 
-    PYTHONPATH=examples sightline train copy model.attention=own_attention:Sharp
+    PYTHONPATH=examples sightline train copy model.attention=own_attention:Sharp --out runs/sharp
 """
 
 import sys

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sightline.config import parse
 from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_core, build_model
@@ -41,14 +42,14 @@ def test_a_core_of_ones_own_is_named_by_module_and_class_with_its_own_arguments(
         ({"norm": "batch"}, "choose one of layer, rms"),
         ({"n_heads": 3}, "d_model (16) must be a multiple of n_heads (3)"),
         ({"n_kv_heads": 3}, "n_heads (4) must be a multiple of n_kv_heads (3)"),
-        ({"n_encoder_layers": 0}, "model.n_encoder_layers = 0 must be at least 1"),
-        ({"residual_dropout": 1.0}, "model.residual_dropout = 1.0 must be at least 0 and below 1"),
+        ({"n_encoder_layers": 0}, "n_encoder_layers = 0 is not at least 1"),
+        ({"residual_dropout": 1.0}, "residual_dropout = 1.0 is not less than 1"),
         ({"d_model": 12, "position": "rotary"}, "even head size"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_the_nearest_right_one(settings: dict, said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        build_model(ModelConfig.model_validate({**SMALL, **settings}), 20, 20)
+        build_model(parse(ModelConfig, {**SMALL, **settings}), 20, 20)
     assert said in str(error.value)
 
 

@@ -115,7 +115,7 @@ def _derived(
         return training_rate(trained.model, trained.tokenizer.vocab_size, trained.train)
 
     found = measure(corpus, Path(), progress)
-    minutes = min(MINUTES, with_settings(derive(corpus, found, name)[0]).train.max_minutes or MINUTES)
+    minutes = with_settings(derive(corpus, found, name)[0]).train.max_minutes or MINUTES
     timed = not any(setting.startswith("train.max_steps=") for setting in settings)
     if timed:
         progress("timing some steps of training", 0, 1)

@@ -44,8 +44,8 @@ def demo(
     say(
         console,
         "\nWhat next:\n"
-        "   sightline train --src corpus.en --tgt corpus.de --out runs/mine   your own corpus, no setting needed\n"
+        "   sightline train --src corpus.en --tgt corpus.de --out runs/mine    your own corpus, no setting needed\n"
         "   sightline train tatoeba-en-zh                                      the recipe of the built-in model\n"
-        "   sightline evaluate runs/demo                                       scores with their signatures\n"
+        f"   {f'sightline evaluate {out}':<66} scores with their signatures\n"
         "   sightline COMMAND --help                                           every option",
     )

@@ -61,7 +61,8 @@ def reopen(data: DataSettings, folder: Path, base: Path) -> Prepared:
     files = [path for corpus in data.corpora() for path in corpus.paths(base) if path.is_file()]
     for path in files:
         earlier = prepared.hashes.get(known_as(path, files))
-        changed = path.stat().st_mtime > (folder / "meta.json").stat().st_mtime
+        about = path.stat()  # a file put in its place may have kept an older st_mtime, but not st_ctime
+        changed = max(about.st_mtime, about.st_ctime) > (folder / "meta.json").stat().st_mtime
         if changed and earlier is not None and sha256(path) != earlier:
             raise DataError(
                 f"{path} has changed since this run began with it, and the run goes on only with the text it knows. "

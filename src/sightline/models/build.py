@@ -2,10 +2,11 @@
 
 import importlib
 import inspect
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from sightline.config import Settings
@@ -21,36 +22,51 @@ from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS, Position
 
 
+def _one_of(table: Mapping[str, Any]) -> AfterValidator:
+    """The names of a table are what a setting may say."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f'"{name}" is not known; choose one of {", ".join(table)}.{nearest(name, table)}')
+        return name
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1)]
+DropoutShare = Annotated[float, Field(ge=0, lt=1)]
+
+
 class ModelConfig(Settings):
     """The encoder-decoder Transformer; the defaults are the paper's base model (Vaswani et al. 2017, table 3)."""
 
     kind: Literal["encoder-decoder"] = "encoder-decoder"
     """The family."""
-    d_model: int = 512
+    d_model: Count = 512
     """Width of every vector that travels through the model."""
-    n_heads: int = 8
+    n_heads: Count = 8
     """Attention heads."""
-    n_kv_heads: int | None = Field(default=None, ge=1)
+    n_kv_heads: Count | None = None
     """Heads of keys and values: fewer than n_heads is grouped-query, 1 multi-query attention; none: n_heads."""
-    d_ff: int = 2048
+    d_ff: Count = 2048
     """Inner width of the feed-forward network."""
-    n_encoder_layers: int = 6
+    n_encoder_layers: Count = 6
     """Blocks of the encoder."""
-    n_decoder_layers: int = 6
+    n_decoder_layers: Count = 6
     """Blocks of the decoder."""
     attention: str | dict[str, Any] = "dot"
     """How attention is computed: a name, `module:Class`, or a table with `kind` and the core's own arguments."""
-    position: str = "sinusoidal"
+    position: Annotated[str, _one_of(POSITIONS)] = "sinusoidal"
     """How order is told: sinusoidal, learned, rotary, none."""
-    feedforward: str = "relu"
+    feedforward: Annotated[str, _one_of(FEEDFORWARDS)] = "relu"
     """relu, gelu or swiglu."""
-    norm: str = "layer"
+    norm: Annotated[str, _one_of(NORMS)] = "layer"
     """layer or rms."""
     norm_at: NormAt = "post"
     """pre (steadier) or post (the paper)."""
     bias: bool = True
     """Biases in the attention projections."""
-    max_len: int = Field(default=1024, le=1_000_000)
+    max_len: int = Field(default=1024, ge=1, le=1_000_000)
     """The longest sentence that is read or written, in tokens; also how many positions a learned scheme has."""
     tie_embeddings: bool = True
     """The target embedding is also the output layer."""
@@ -59,20 +75,14 @@ class ModelConfig(Settings):
     init_std: float | None = Field(default=None, gt=0)
     """Spread of the first matrices and embeddings, drawn from a normal distribution (0.02: Devlin et al. 2019, Marian);
     none: Xavier uniform (Glorot and Bengio 2010), embeddings with 1 / sqrt(d_model)."""
-    embedding_dropout: float = 0.1
+    embedding_dropout: DropoutShare = 0.1
     """On embeddings with positions."""
-    residual_dropout: float = 0.1
+    residual_dropout: DropoutShare = 0.1
     """On what each sublayer adds."""
-    attention_dropout: float = 0.0
+    attention_dropout: DropoutShare = 0.0
     """On attention weights."""
-    ffn_dropout: float = 0.0
+    ffn_dropout: DropoutShare = 0.0
     """Inside the feed-forward network."""
-
-
-def _choose(table: dict[str, Any], name: str, key: str) -> Any:
-    if name not in table:
-        raise ConfigError(f'{key} = "{name}" is not known; choose one of {", ".join(table)}.{nearest(name, table)}')
-    return table[name]
 
 
 def _load_class(path: str, base: type, key: str) -> type:
@@ -99,7 +109,9 @@ def build_core(config: ModelConfig) -> AttentionCore:
     spec = {"kind": config.attention} if isinstance(config.attention, str) else dict(config.attention)
     kind = str(spec.pop("kind", "dot"))
     key = "model.attention"
-    cls = _load_class(kind, AttentionCore, key) if ":" in kind else _choose(CORES, kind, key)
+    if ":" not in kind and kind not in CORES:
+        raise ConfigError(f'{key} = "{kind}" is not known; choose one of {", ".join(CORES)}.{nearest(kind, CORES)}')
+    cls = _load_class(kind, AttentionCore, key) if ":" in kind else CORES[kind]
     takes = inspect.signature(cls).parameters
     for name in spec:
         if name not in takes:
@@ -112,29 +124,19 @@ def build_core(config: ModelConfig) -> AttentionCore:
         raise ConfigError(f"{key}: {cls.__name__} cannot be made with {spec}: {error}.") from error
 
 
-def _check(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> None:
-    for name in ("d_model", "n_heads", "d_ff", "n_encoder_layers", "n_decoder_layers", "max_len"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"model.{name} = {getattr(config, name)} must be at least 1.")
-    for name in ("embedding_dropout", "residual_dropout", "attention_dropout", "ffn_dropout"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ConfigError(f"model.{name} = {getattr(config, name)} must be at least 0 and below 1.")
-    if config.share_embeddings and src_vocab_size != tgt_vocab_size:
-        raise ConfigError(
-            f"model.share_embeddings needs one vocabulary for both sides, but the source has {src_vocab_size} tokens and the "
-            f"target {tgt_vocab_size}. Set tokenizer.joint = true, or model.share_embeddings = false."
-        )
-
-
 def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder:
     """The model that `config` describes, freshly initialised from torch's default generator.
 
     Raises ConfigError naming the setting that cannot be.
     """
-    _check(config, src_vocab_size, tgt_vocab_size)
-    make_position = _choose(POSITIONS, config.position, "model.position")
-    make_ffn = _choose(FEEDFORWARDS, config.feedforward, "model.feedforward")
-    make_norm = _choose(NORMS, config.norm, "model.norm")
+    if config.share_embeddings and src_vocab_size != tgt_vocab_size:
+        raise ConfigError(
+            f"model.share_embeddings needs one vocabulary for both sides, but the source has {src_vocab_size} tokens and the "
+            f"target {tgt_vocab_size}. Set tokenizer.joint = true, or model.share_embeddings = false."
+        )
+    make_position = POSITIONS[config.position]
+    make_ffn = FEEDFORWARDS[config.feedforward]
+    make_norm = NORMS[config.norm]
 
     def position() -> Position:
         return make_position(config.d_model, config.max_len, config.n_heads)

@@ -170,7 +170,7 @@ def _planned(
     steps = max(10, int(tokens / batch))
     took = 0.0 if not affordable else minutes * steps * batch / affordable
     if affordable is None:
-        why = f"{suited.epochs} epochs; fewer, if they take over {minutes:.0f} minutes"
+        why = f"{suited.epochs} epochs"
     elif wanted <= affordable:
         why = f"{suited.epochs} epochs, about {took:.0f} minutes here"
     else:

@@ -66,6 +66,6 @@ class TrainSettings(Settings):
     samples: int = Field(default=2, ge=0)
     """Validation sentences whose translations are shown."""
     init: str | None = None
-    """A bundle whose weights, vocabulary and text preparation to start from."""
+    """A bundle to start from: weights, vocabulary, text preparation and shape (`model` and `tokenizer` then say only dropout)."""
     tensorboard: bool = True
     """Write TensorBoard curves if the package is installed."""
