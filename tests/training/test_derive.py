@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from sightline.data.sources import CorpusSettings
+from sightline.errors import ConfigError
 from sightline.training import derive as derivation
 from sightline.training.derive import Measured, Reason, derive, measure
+from sightline.training.recipe import Recipe
 
 CORPUS = CorpusSettings(pairs="pairs.tsv")
 
@@ -66,6 +68,22 @@ def test_a_slow_machine_gets_a_model_it_can_teach(pairs: int, rate: float, width
     suited = derive(CORPUS, Measured(pairs, 10.0), "mine")[0]
     assert recipe.model.residual_dropout == suited.model.residual_dropout  # that is the corpus's
     assert ("would see less than a word" in reasons[0].text) == (recipe.model != suited.model)
+
+
+def test_a_model_that_memory_cannot_hold_is_passed_over() -> None:
+    def rate(recipe: Recipe) -> float:
+        if recipe.model.d_model > 128:
+            raise ConfigError("no room")
+        return 1e6
+
+    recipe, reasons = derive(CORPUS, Measured(200_000, 10), "mine", rate)
+    assert recipe.model.d_model == 128 and "needs more memory than is free" in reasons[0].text
+
+    def never(recipe: Recipe) -> float:
+        raise ConfigError("no room")
+
+    with pytest.raises(ConfigError, match="no room"):
+        derive(CORPUS, Measured(200_000, 10), "mine", never)
 
 
 def test_each_size_is_timed_with_its_own_model() -> None:

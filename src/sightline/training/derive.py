@@ -12,7 +12,7 @@ from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.data.survey import Progress
 from sightline.data.tokenizers import TokenizerSettings
 from sightline.decoding.protocol import DecodingSettings
-from sightline.errors import DataError
+from sightline.errors import ConfigError, DataError
 from sightline.metrics.scripts import tokenizer_for
 from sightline.models.build import ModelConfig, build_model
 from sightline.training.devices import best_device
@@ -104,7 +104,8 @@ def derive(
     that suit the corpus, if `rate` is not known), and a reason for each choice.
 
     The size is the one for a corpus like this, or the largest smaller one that sees a target token for each of its parameters
-    in that time. Raises DataError if the corpus is too small to hold sentences back.
+    in that time and of which `rate` does not raise a ConfigError, for want of memory. Raises DataError if the corpus is too
+    small to hold sentences back, and that ConfigError if the smallest model has it, too.
     """
     if found.pairs < 50:
         raise DataError(
@@ -112,13 +113,21 @@ def derive(
             "Give at least 50; a useful translator needs thousands."
         )
     suited = at = next(k for k, size in enumerate(SIZES) if found.pairs <= size.pairs)
+    slow: list[str] = []
+    too_large: list[str] = []
     while True:
         recipe = _sized(corpus, found, name, SIZES[at], SIZES[suited])
-        affordable = None if rate is None else rate(recipe) * TRAINING_SHARE * 60 * minutes
-        enough = min(_wanted(found, SIZES[suited]), _parameters(recipe))
-        if affordable is None or affordable >= enough or at == 0:
-            passed = [size.name for size in SIZES[at + 1 : suited + 1]]
-            return _planned(recipe, found, SIZES[at], SIZES[suited], affordable, minutes, passed)
+        try:
+            affordable = None if rate is None else rate(recipe) * TRAINING_SHARE * 60 * minutes
+        except ConfigError:
+            if at == 0:
+                raise
+            too_large.append(SIZES[at].name)
+        else:
+            enough = min(_wanted(found, SIZES[suited]), _parameters(recipe))
+            if affordable is None or affordable >= enough or at == 0:
+                return _planned(recipe, found, SIZES[at], SIZES[suited], affordable, minutes, slow, too_large)
+            slow.append(SIZES[at].name)
         at -= 1
 
 
@@ -162,7 +171,8 @@ def _planned(
     suited: Size,
     affordable: float | None,
     minutes: float,
-    passed: Sequence[str],
+    slow: Sequence[str],
+    too_large: Sequence[str],
 ) -> tuple[Recipe, list[Reason]]:
     """With as many steps as `affordable` target tokens and the wanted ones allow, and the reasons for everything."""
     wanted, batch = _wanted(found, suited), recipe.train.batch_tokens
@@ -184,9 +194,11 @@ def _planned(
         }
     )
     name = f"a {size.name} model, {size.d_model} wide, {size.layers}+{size.layers} layers"
-    if passed:
+    if too_large:
+        name += f"; a larger one ({', '.join(too_large)}) needs more memory than is free"
+    if slow:
         less = "would see less than a word for each of its parameters"
-        name += f"; a larger one ({', '.join(passed)}) {less} in {minutes:.0f} minutes here"
+        name += f"; a larger one ({', '.join(slow)}) {less} in {minutes:.0f} minutes here"
     bpe_dropout = recipe.tokenizer.dropout
     return recipe.model_copy(update={"train": train}), [
         Reason(("model.",), f"{found.pairs:,} pairs of about {found.words:.0f} words: {name}"),
