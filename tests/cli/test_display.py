@@ -24,7 +24,7 @@ def shown(tmp_path, tiny, terminal: bool) -> str:
 
 def test_a_terminal_sees_a_live_line_with_rate_loss_score_and_time_left(tmp_path, tiny):
     text = shown(tmp_path, tiny, terminal=True)
-    for part in ("step 4/4", "loss", "tokens/s", "BLEU", "left", "validation at step 2", "\x1b["):
+    for part in ("step 4/4", "loss", "tokens/s", "BLEU", "left", "validation at step 2", "The last step.", "\x1b["):
         assert part in text, part
 
 

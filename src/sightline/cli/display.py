@@ -101,6 +101,8 @@ class TrainingDisplay:
         if not self.console.is_terminal and due:
             self.last_line = time.monotonic()
             self._line(f"step {step.index}/{total}  {figures}  {self._left(total - step.index)}")
+        if step.index >= total:
+            self._line("The last step. Now the best weights are scored, on the validation and the test set.")
 
     def _left(self, steps: int) -> str:
         each = (time.monotonic() - self.began) / max(1, self.run.state.step - self.first_step)
