@@ -16,6 +16,7 @@ from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS
 from sightline.tasks.translation import translation_loss
+from sightline.training.working import WorkingCopy
 
 SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 2, "n_decoder_layers": 3, "max_len": 32}
 VARIANTS = {
@@ -194,3 +195,25 @@ def test_base_and_big_have_the_published_number_of_parameters() -> None:
         big = build_model(ModelConfig(d_model=1024, n_heads=16, d_ff=4096, residual_dropout=0.3), 37_000, 37_000)
     millions = [sum(p.numel() for p in model.parameters()) / 1e6 for model in (base, big)]
     assert abs(millions[0] - 63) < 2.5 and abs(millions[1] - 214) < 4
+
+
+@each
+def test_the_gradient_of_a_working_copy_in_bf16_is_near_that_in_float32(variant: str) -> None:
+    model = make(variant)
+    src, tgt = batch(b=16)
+    losses, gradients = {}, {}
+    for precision in ("fp32", "bf16"):
+        working = WorkingCopy(model, precision)
+        model.zero_grad()
+        loss = translation_loss(working.model, src, tgt, tgt, 0.1)
+        loss.backward()
+        working.hand_over()
+        losses[precision] = loss.item()
+        gradients[precision] = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01) and losses["bf16"] != losses["fp32"]
+    assert gradients["fp32"].keys() == gradients["bf16"].keys() == {name for name, _ in model.named_parameters()}
+    exact, low = (torch.cat([g.flatten() for g in gradients[p].values()]) for p in ("fp32", "bf16"))
+    near = 0.95 if variant == "core cosine" else 0.99  # its scores, sharpened tenfold, are rounded tenfold
+    assert torch.nn.functional.cosine_similarity(exact, low, dim=0) > near
+    assert 0.95 < low.norm() / exact.norm() < 1.05

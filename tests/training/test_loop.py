@@ -210,6 +210,14 @@ def test_an_overflow_inside_the_model_is_found_where_it_begins(settings: list[st
         next(fit(run))
 
 
+def test_an_overflow_is_found_in_bf16_too(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, "train.precision=bf16", out=tmp_path)
+    with torch.no_grad():
+        run.model.get_parameter("encoder.1.ffn.down_proj.weight").fill_(3e38)
+    with pytest.raises(NonFiniteError, match=r"that of encoder\.1\.ffn\.down_proj"):
+        next(fit(run))
+
+
 def test_a_gradient_that_is_not_finite_is_traced_to_where_it_is(settings: list[str], tmp_path: Path) -> None:
     run = load_run("copy", *settings, out=tmp_path)
     run.model.get_parameter("decoder.0.ffn.up_proj.weight").register_hook(lambda gradient: gradient * math.nan)

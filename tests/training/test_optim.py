@@ -34,6 +34,14 @@ def test_an_orthogonalised_matrix_keeps_its_directions_and_evens_out_their_sizes
     assert on_diagonal.min() > 0.68 and on_diagonal.max() < 1.21
 
 
+def test_directions_in_bf16_are_near_those_in_float32() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 24, 16)
+    exact, low = orthogonalize(matrices), orthogonalize(matrices.bfloat16())
+    assert low.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(exact.flatten(), low.float().flatten(), dim=0) > 0.99
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon from 2.9 on")
 def test_its_steps_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     # Torch's orthogonalises in bfloat16, by this method, which is off by a tenth.

@@ -36,7 +36,7 @@ def test_the_optimizer_counts_once_a_step_however_few_tokens_are_timed(
     def later(seconds: float) -> None:
         clock[0] += seconds
 
-    def slow(model: torch.nn.Module, _: TrainSettings) -> torch.optim.Optimizer:
+    def slow(model: torch.nn.Module, *_: object) -> torch.optim.Optimizer:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         optimizer.register_step_pre_hook(lambda *_: later(3.0))
         return optimizer
@@ -69,7 +69,9 @@ def test_the_optimizer_that_will_be_used_is_timed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         rate,
         "make_optimizer",
-        lambda model, settings: made.append(settings.optimizer) or make_optimizer(model, settings),
+        lambda model, settings, precision: (
+            made.append(settings.optimizer) or make_optimizer(model, settings, precision)
+        ),
     )
     rate.training_rate(MODEL, 100, TrainSettings(batch_tokens=64, optimizer="muon"), seconds=0.0)
     assert made == ["muon"]

@@ -52,8 +52,8 @@ class AttentionCore(nn.Module):
     def forward(
         self, q: Float[Tensor, "b h tq d"], k: Float[Tensor, "b h tk d"], v: Float[Tensor, "b h tk d"], mask: Mask
     ) -> Float[Tensor, "b h tq d"]:
-        """The values, averaged with the weights."""
-        return self.dropout(self.weights(q, k, mask)) @ v
+        """The values, averaged with the weights; weights of another float type are first made `v`'s."""
+        return self.dropout(self.weights(q, k, mask)).to(v.dtype) @ v
 
 
 class ScaledDotProduct(AttentionCore):

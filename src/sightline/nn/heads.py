@@ -95,7 +95,7 @@ class VocabularyHead(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "*t m"]) -> Float[Tensor, "*t vocab"]:
         """Scores before softmax."""
-        return nn.functional.linear(hidden, self.weight)
+        return nn.functional.linear(hidden, self.weight.to(hidden.dtype))
 
     def loss(
         self, hidden: Float[Tensor, "n m"], targets: Int[Tensor, " n"], smoothing: float = 0.0

@@ -1,12 +1,10 @@
 """The machine a run trains on: device, threads, number format, memory."""
 
-import contextlib
 import ctypes
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 
 import psutil
 import torch
@@ -55,16 +53,6 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     chosen = "bf16" if rates["bf16"] > 1.2 * rates["fp32"] else "fp32"
     said = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
     return chosen, f"matmul measured: {said}"
-
-
-@contextlib.contextmanager
-def number_format(precision: str, device: torch.device) -> Iterator[None]:
-    """Computes in `precision` inside the block: bf16 by autocast, with float32 weights."""
-    if precision == "fp32":
-        yield
-    else:
-        with torch.autocast(device.type, dtype=PRECISIONS[precision]):
-            yield
 
 
 def settle(threads: int) -> None:

@@ -13,13 +13,17 @@ class NonFiniteError(UserError):
     """The loss or the gradient is NaN or infinite."""
 
 
-def explain_non_finite(model: nn.Module, task: Task, batches: list[Any], step: int, what: str) -> NonFiniteError:
-    """The error to raise: it names the step, the first module whose output is not finite, and the batch."""
+def explain_non_finite(
+    model: nn.Module, working: nn.Module, task: Task, batches: list[Any], step: int, what: str
+) -> NonFiniteError:
+    """The error to raise: it names the step, the first module whose output is not finite, and the batch. `model` has the
+    weights and gradients, `working` computes with them (see `WorkingCopy`).
+    """
     bad_weights = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     bad_gradients = [
         name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()
     ]
-    module, batch = _first_bad_module(model, task, batches)
+    module, batch = _first_bad_module(working, task, batches)
     if bad_weights:
         where = f"the weights {', '.join(bad_weights[:3])} are not finite"
     elif module is not None:

@@ -10,11 +10,11 @@ from typing import Any
 from sightline.errors import out_of_memory
 from sightline.files import locked
 from sightline.tasks.task import Loss
-from sightline.training.devices import number_format
 from sightline.training.diagnose import NonFiniteError, explain_non_finite, explain_out_of_memory
 from sightline.training.finish import finish, validate
 from sightline.training.optim import clip
 from sightline.training.run import Run
+from sightline.training.working import WorkingCopy
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def _steps(run: Run) -> Iterator[Step]:
     state = run.state
     if state.step == 0:
         run.save()  # what was chosen for this machine holds from the first step on
+    working = WorkingCopy(run.model, state.precision)
     while not _ended(run):
-        for step in _epoch(run):
+        for step in _epoch(run, working):
             yield step
             if _ended(run):
                 break
@@ -91,13 +92,13 @@ def _ended(run: Run) -> bool:
     )
 
 
-def _epoch(run: Run) -> Iterator[Step]:
+def _epoch(run: Run, working: WorkingCopy) -> Iterator[Step]:
     """The rest of the epoch at hand."""
     state = run.state
     began = time.monotonic()
     batches = iter(run.task.batches("train", state.epoch, state.batch))
     while held := list(itertools.islice(batches, run.settings.accumulate)):
-        step = _step(run, held, began)
+        step = _step(run, working, held, began)
         state.batch += len(held)
         step = _after(run, step)
         now = time.monotonic()
@@ -109,7 +110,7 @@ def _epoch(run: Run) -> Iterator[Step]:
         began = time.monotonic()
 
 
-def _step(run: Run, batches: list[Any], began: float) -> Step:
+def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> Step:
     """One optimiser step over one or several batches; the gradient is that of their joint mean per token."""
     index = run.state.step + 1
     lr = run.learning_rate(index)
@@ -117,21 +118,22 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
         group["lr"] = lr
     count = sum(batch.n_tgt for batch in batches)
     total = 0.0
+    working.refresh()
     try:
         for batch in batches:
-            with number_format(run.state.precision, run.device):
-                loss: Loss = run.task.loss(run.model, batch.to(run.device))
+            loss: Loss = run.task.loss(working.model, batch.to(run.device))
             (loss.total / count).backward()
+            working.hand_over()
             total += float(loss.total.detach())
     except (MemoryError, RuntimeError) as error:
         if out_of_memory(error):
             raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
         raise
     if not math.isfinite(total):
-        raise _non_finite(run, batches, "loss")
+        raise _non_finite(run, working, batches, "loss")
     norm = clip(run.model, run.settings.clip)
     if not math.isfinite(norm):
-        raise _non_finite(run, batches, "gradient")
+        raise _non_finite(run, working, batches, "gradient")
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     if run.ema is not None:
@@ -143,9 +145,8 @@ def _step(run: Run, batches: list[Any], began: float) -> Step:
     return Step(index, total / count, count, count / seconds, padding, lr, norm, run.state.epoch)
 
 
-def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
-    with number_format(run.state.precision, run.device):
-        return explain_non_finite(run.model, run.task, batches, run.state.step + 1, what)
+def _non_finite(run: Run, working: WorkingCopy, batches: list[Any], what: str) -> NonFiniteError:
+    return explain_non_finite(run.model, working.model, run.task, batches, run.state.step + 1, what)
 
 
 def _after(run: Run, step: Step) -> Step:

@@ -8,14 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.bundle import PRECISIONS
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.training.settings import TrainSettings
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or Muon; decay on matrices only, not on norms and biases."""
+def make_optimizer(model: nn.Module, settings: TrainSettings, precision: str = "fp32") -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or Muon; decay on matrices only, not on norms and biases.
+
+    `precision` is the number format of the run: Muon's matrix products, which only give directions, are computed in it.
+    """
     if settings.optimizer == "muon":
-        return Muon(model, settings.betas, settings.eps, settings.weight_decay)
+        return Muon(model, settings.betas, settings.eps, settings.weight_decay, PRECISIONS[precision])
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -34,7 +38,15 @@ class Muon(torch.optim.Optimizer):
 
     MOMENTUM = 0.95
 
-    def __init__(self, model: nn.Module, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.dtype = dtype
         self.matrices = matrices_of_linear_layers(model)
         others = [p for p in model.parameters() if p not in self.matrices]
         groups = [
@@ -61,7 +73,7 @@ class Muon(torch.optim.Optimizer):
                 else:
                     self._adam(p, gradient, group)
             for shape, pairs in alike.items():
-                _move_orthogonally(pairs, group["lr"] * 0.2 * max(shape) ** 0.5)
+                _move_orthogonally(pairs, group["lr"] * 0.2 * max(shape) ** 0.5, self.dtype)
         return loss
 
     def _nesterov(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
@@ -84,9 +96,9 @@ class Muon(torch.optim.Optimizer):
         p.addcdiv_(state["exp_avg"], size, value=-group["lr"] / (1.0 - beta1**count))
 
 
-def _move_orthogonally(pairs: list[tuple[Tensor, Tensor]], distance: float) -> None:
+def _move_orthogonally(pairs: list[tuple[Tensor, Tensor]], distance: float, dtype: torch.dtype) -> None:
     """Move matrices [n, rows, columns] against the directions that come with them, all by the same distance."""
-    updates = orthogonalize(torch.cat([direction for _, direction in pairs]))
+    updates = orthogonalize(torch.cat([direction for _, direction in pairs]).to(dtype))
     for (matrices, _), update in zip(pairs, updates.split([len(m) for m, _ in pairs]), strict=True):
         matrices.add_(update, alpha=-distance)
 

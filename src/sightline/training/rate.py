@@ -11,12 +11,12 @@ from sightline.training.devices import (
     best_device,
     choose_precision,
     give_back_memory,
-    number_format,
     settle,
     usable_cores,
 )
 from sightline.training.optim import clip, make_optimizer
 from sightline.training.settings import TrainSettings
+from sightline.training.working import WorkingCopy
 
 LENGTH = 16
 """Tokens of a sentence of the measurement, on each side."""
@@ -48,19 +48,20 @@ def _timed(
 ) -> float:
     precision = settings.precision if settings.precision != "auto" else choose_precision(device)[0]
     model = build_model(config, vocab_size, vocab_size).to(device)
-    optimizer = make_optimizer(model, settings)
+    optimizer, working = make_optimizer(model, settings, precision), WorkingCopy(model, precision)
     length = min(LENGTH, config.max_len)
     rows = max(1, min(settings.batch_tokens, TOKENS[device.type]) // length)
     src, tgt = (torch.randint(3, vocab_size, (rows, length), device=device) for _ in range(2))
 
     def gradient() -> None:
-        with number_format(precision, device):
-            loss = translation_loss(model, src, tgt, tgt, settings.label_smoothing, settings.r_drop)
+        loss = translation_loss(working.model, src, tgt, tgt, settings.label_smoothing, settings.r_drop)
         (loss / tgt.numel()).backward()
+        working.hand_over()
         clip(model, settings.clip)  # its norm is a number, so a GPU has done all of it
 
     def update() -> None:
         optimizer.step()
+        working.refresh()
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize()

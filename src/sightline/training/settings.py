@@ -44,7 +44,7 @@ class TrainSettings(Settings):
     r_drop: float = Field(default=0.0, ge=0)
     """Weight of R-Drop: each batch passes twice with different dropout, and what is predicted should agree; 0 for none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format; auto measures which is faster here."""
+    """Number format of the computation; weights are float32 all the same. auto measures which is faster here."""
     threads: int = Field(default=0, ge=0)
     """Processor threads; 0: all cores."""
     ema: float = Field(default=0.0, ge=0, lt=1)
