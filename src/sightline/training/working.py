@@ -13,7 +13,6 @@ from sightline.nn.heads import VocabularyHead
 IN_FULL = (TokenEmbedding, VocabularyHead)
 """Modules that keep float32 weights, the model's own: their gradients are sums over all tokens of a batch."""
 
-
 Model = TypeVar("Model", bound=nn.Module)
 
 
