@@ -83,6 +83,20 @@ def test_forward_is_weights_times_values(name: str, kind: str, tq: int, tk: int)
 
 
 @each_core
+@each_mask
+@pytest.mark.parametrize(("tq", "tk"), [(5, 7), (20, 20), (4, 300)])
+def test_the_gradients_of_forward_are_those_of_weights_times_values(name: str, kind: str, tq: int, tk: int) -> None:
+    core, mask = make(name), masks(tq, tk)[kind]
+    if mask.bias is not None:
+        mask.bias.requires_grad_()
+    parts = [x.double().requires_grad_() for x in qkv(tq=tq, tk=tk)] + [x for x in [mask.bias] if x is not None]
+    q, k, v = parts[:3]
+    seed = torch.randn(2, HEADS, tq, D, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    found = torch.autograd.grad(core(q, k, v, mask), parts, seed)
+    torch.testing.assert_close(found, torch.autograd.grad(core.weights(q, k, mask) @ v, parts, seed))
+
+
+@each_core
 def test_causal_attention_sees_no_future(name: str) -> None:
     q, k, v = qkv(tq=6, tk=6)
     core, mask = make(name), Mask(causal=True)

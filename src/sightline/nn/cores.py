@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sightline.nn.dropout import Dropout
 from sightline.nn.mask import Mask
+from sightline.nn.softmax_attention import softmax_attention
 
 SHORT = 256
 """Up to this many keys the explicit softmax(q k) v is faster than a fused kernel on a CPU, backward above all."""
@@ -69,7 +70,9 @@ class ScaledDotProduct(AttentionCore):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         dropout = self.dropout.p if self.training else 0.0
         if q.device.type == "cpu" and (k.shape[-2] <= SHORT or dropout > 0):
-            return super().forward(q, k, v, mask)
+            if mask.bias is not None and mask.bias.requires_grad:
+                return super().forward(q, k, v, mask)
+            return softmax_attention(q, k, v, mask, self.dropout.threshold if self.training else 0)
         tq, tk = q.shape[-2], k.shape[-2]
         if mask.only_causal and mask.offset == 0 and tq == tk:
             return nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)

@@ -3,35 +3,39 @@
 `torch.nn.functional.dropout` draws one Bernoulli variable per element on one thread. Here eight elements share one 64-bit
 draw of the same generator: each takes a byte and is kept when that byte reaches a threshold. The rate is therefore
 rounded to a multiple of 1/256 and the scale uses the rounded rate, so that the expectation is exact.
+
+The bytes are compared as numbers of the tensor's own type, which torch does a vector register at a time; truth values it takes
+one by one.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 
-def keep_mask(shape: torch.Size, threshold: int, device: torch.device) -> Bool[Tensor, "..."]:
-    """True where an element is kept: each independently with probability 1 - threshold/256.
-
-    Draws from the device's default torch generator, so the run's random state covers it.
-    """
+def draw(shape: torch.Size, device: torch.device) -> Int8[Tensor, "..."]:
+    """A random byte for each element, from the device's default torch generator, so that the run's random state covers it."""
     count = shape.numel()
     words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device).random_(-(2**63), None)
-    return (words.view(torch.uint8)[:count] >= threshold).view(shape)
+    return words.view(torch.int8)[:count].view(shape)
+
+
+def dropped(x: Float[Tensor, "..."], random: Int8[Tensor, "..."], threshold: int) -> Float[Tensor, "..."]:
+    """`x` where its byte reaches the threshold, scaled by 1 / (1 - threshold/256), and 0 elsewhere."""
+    return random.to(x.dtype).ge_(threshold - 128).mul_(x).mul_(256.0 / (256 - threshold))
 
 
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, threshold: int) -> Tensor:
-        keep = keep_mask(x.shape, threshold, x.device)
-        ctx.scale = 256.0 / (256 - threshold)
-        ctx.save_for_backward(keep)
-        return torch.ops.aten.native_dropout_backward(x, keep, ctx.scale)
+        ctx.threshold, random = threshold, draw(x.shape, x.device)
+        ctx.save_for_backward(random)
+        return dropped(x, random, threshold)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return torch.ops.aten.native_dropout_backward(grads[0], keep, ctx.scale), None
+        (random,) = ctx.saved_tensors
+        return dropped(grads[0], random, ctx.threshold), None
 
 
 class Dropout(nn.Module):

@@ -1,18 +1,61 @@
 """From [b, t, m] to what a task asks for: the vocabulary so far."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 CHUNK_ELEMENTS = 2_560_000
-"""Logits held at a time by the loss: 10 MB of float32, which stays in a processor's cache."""
+"""Logits held at a time by the loss: 10 MB of float32, 5 of bfloat16, which stay in a processor's cache."""
+TINIEST = torch.finfo(torch.float32).tiny
+"""The least probability of a target in the loss, exp(-87): what is rounded to zero would be infinitely far."""
 
 
-class _ChunkedLoss(torch.autograd.Function):
+class _CrossEntropy(torch.autograd.Function):
     """Loss and both gradients in one pass over chunks of tokens: the full logits never exist.
 
-    `hidden` is [k, n, m], k passes over the same n tokens: their mean cross-entropy counts, and with `alpha`, for two passes,
-    `alpha / 2` times how far their predictions are apart.
+    The gradient by the logits is softmax - (1 - smoothing) onehot - smoothing / vocab. The logits are read and written in
+    `dtype` and summed up in float32; what smoothing adds, the same for every word, is never spread over the vocabulary: the
+    mean of a token's logits is its hidden vector times the mean weight.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, dtype: torch.dtype, needs_grad: bool
+    ) -> Tensor:
+        (count, vocab), w = (len(hidden), len(weight)), weight.to(dtype)
+        mean_weight = weight.float().mean(dim=0)
+        grads = _Gradients(hidden, weight) if needs_grad else None
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        for rows in _chunks(count, vocab):
+            h, t = hidden[rows].to(dtype), targets[rows, None]
+            logits = h @ w.mT
+            p = torch.softmax(logits, dim=1)
+            p_target = p.gather(1, t)
+            total -= p_target.float().clamp_min(TINIEST).log_().sum()
+            if smoothing:
+                total += smoothing * (logits.gather(1, t).float().sum() - (h.float() @ mean_weight).sum())
+            if grads is not None:
+                p[torch.arange(len(t), device=t.device), t[:, 0]] = p_target[:, 0] - (1.0 - smoothing)
+                grads.add(rows, p, h, w)
+        if grads is not None:
+            if smoothing:
+                grads.hidden.sub_(smoothing * mean_weight)
+                grads.weight.sub_(smoothing / vocab * hidden.float().sum(dim=0))
+            grads.save(ctx)
+        return total.float()
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None
+
+
+class _RDrop(torch.autograd.Function):
+    """The same walk over two passes at once, `hidden` [2, n, m]: the mean of their cross-entropies, and `alpha / 2` times how far
+    their predictions are apart.
     """
 
     @staticmethod
@@ -26,50 +69,56 @@ class _ChunkedLoss(torch.autograd.Function):
         dtype: torch.dtype,
         needs_grad: bool,
     ) -> Tensor:
-        passes, count = hidden.shape[:2]
-        vocab = weight.shape[0]
-        w = weight.to(dtype)
-        grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+        (count, vocab), w = (hidden.shape[1], len(weight)), weight.to(dtype)
+        grads = _Gradients(hidden, weight) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        buffers = passes + 3 if alpha else passes  # of a chunk's logits or their size
-        size = max(1, CHUNK_ELEMENTS // (vocab * buffers))
-        for start in range(0, count, size):
-            h, t = hidden[:, start : start + size].to(dtype), targets[start : start + size, None].expand(passes, -1, 1)
+        for rows in _chunks(count, 5 * vocab):  # the logits of both passes, and three of their size for one
+            h, t = hidden[:, rows].to(dtype), targets[rows, None].expand(2, -1, 1)
             logits = (h @ w.mT).float()
-            log_ratio = logits[0] - logits[1] if alpha else None
+            log_ratio = logits[0] - logits[1]
             picked, mean = logits.gather(2, t), logits.mean(dim=2, keepdim=True)
-            top = logits.amax(dim=2, keepdim=True)
-            logits.sub_(top).exp_()
-            norm = logits.sum(dim=2, keepdim=True)
-            log_z = norm.log() + top
-            total += (log_z - (1.0 - smoothing) * picked - smoothing * mean).sum() / passes
-            if not needs_grad and not alpha:
-                continue
-            grad = logits.div_(norm)  # softmax - (1 - smoothing) onehot - smoothing / vocab
-            if log_ratio is not None:
-                total += alpha / 2 * _symmetric_kl_(grad, log_ratio.sub_(log_z[0] - log_z[1]), alpha)
-            if grad_hidden is None or grad_weight is None:
-                continue
-            if smoothing:
-                grad.sub_(smoothing / vocab)
-            grad.scatter_add_(2, t, torch.full_like(picked, smoothing - 1.0))
-            if passes > 1:
-                grad.div_(passes)
-            grad = grad.to(dtype)
-            grad_hidden[:, start : start + size] = grad @ w
-            if dtype is torch.float32:
-                grad_weight.addmm_(grad.flatten(0, 1).mT, h.flatten(0, 1))
-            else:
-                grad_weight += grad.flatten(0, 1).mT @ h.flatten(0, 1)
-        if grad_hidden is not None and grad_weight is not None:
-            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+            log_z = logits.logsumexp(dim=2, keepdim=True)
+            total += (log_z - (1.0 - smoothing) * picked - smoothing * mean).sum() / 2
+            p = logits.sub_(log_z).exp_()
+            total += alpha / 2 * _symmetric_kl_(p, log_ratio.sub_(log_z[0] - log_z[1]), alpha)
+            if grads is not None:
+                p.sub_(smoothing / vocab).scatter_add_(2, t, p.new_full(t.shape, smoothing - 1.0)).div_(2)
+                grads.add((slice(None), rows), p.to(dtype), h, w)
+        if grads is not None:
+            grads.save(ctx)
         return total.float()
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
+
+
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    """`count` tokens, `CHUNK_ELEMENTS` numbers at a time, of which a token takes `size`."""
+    step = max(1, CHUNK_ELEMENTS // size)
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
+class _Gradients:
+    """Gradients by hidden vectors and weights, in the making."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
+        self.hidden, self.dtype = torch.empty_like(hidden), weight.dtype
+        self.weight = torch.zeros_like(weight, dtype=torch.float32)
+
+    def add(self, rows: slice | tuple[slice, slice], by_logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
+        """What a chunk adds, given its gradient by the logits."""
+        self.hidden[rows] = by_logits @ weight
+        by_logits, hidden = by_logits.flatten(0, -2), hidden.flatten(0, -2)
+        if hidden.dtype is torch.float32:
+            self.weight.addmm_(by_logits.mT, hidden)
+        else:
+            self.weight += by_logits.mT @ hidden
+
+    def save(self, ctx: Any) -> None:
+        """For the backward pass."""
+        ctx.save_for_backward(self.hidden, self.weight.to(self.dtype))
 
 
 def _symmetric_kl_(p: Tensor, log_ratio: Tensor, alpha: float) -> Tensor:
@@ -105,7 +154,7 @@ class VocabularyHead(nn.Module):
 
         Computed in chunks, forward and backward together, so memory does not grow with tokens times vocabulary.
         """
-        return self._loss(hidden[None], targets, smoothing, 0.0)
+        return self._loss(_CrossEntropy, hidden, targets, smoothing)
 
     def r_drop_loss(
         self, hidden: Float[Tensor, "2 n m"], targets: Int[Tensor, " n"], smoothing: float, alpha: float
@@ -113,10 +162,10 @@ class VocabularyHead(nn.Module):
         """R-Drop (Liang et al. 2021, equation 4), halved to be on the scale of `loss`: the mean cross-entropy of two passes with
         different dropout, and alpha / 2 times the mean of the two Kullback-Leibler divergences of their predictions.
         """
-        return self._loss(hidden, targets, smoothing, alpha)
+        return self._loss(_RDrop, hidden, targets, smoothing, alpha)
 
-    def _loss(self, hidden: Tensor, targets: Tensor, smoothing: float, alpha: float) -> Tensor:
+    def _loss(self, loss: type[torch.autograd.Function], hidden: Tensor, *given: Any) -> Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         with torch.autocast(device, enabled=False):
-            return _ChunkedLoss.apply(hidden, self.weight, targets, smoothing, alpha, dtype, torch.is_grad_enabled())
+            return loss.apply(hidden, self.weight, *given, dtype, torch.is_grad_enabled())

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+HIDDEN = -(2.0**100)
+"""A score so low that its softmax is zero, and yet a number: a row of nothing else gives no NaN."""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -27,7 +30,7 @@ class Mask:
     """Added to the scores before softmax: ALiBi, relative positions."""
     offset: int = 0
     """The position of the first query among the keys: how many came before, in a cache."""
-    _made: dict[tuple, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[tuple, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
 
     def allowed(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq tk"] | None:
         """The tensor of this mask for `tq` queries and `tk` keys, or None if everything may be seen.
@@ -54,6 +57,36 @@ class Mask:
         if self.pairs is not None:
             allowed = self.pairs if allowed is None else allowed & self.pairs
         return allowed
+
+    def table(self, tq: int, tk: int, width: int, device: torch.device) -> Float[Tensor, "#b #h #tq width"] | None:
+        """The same mask as numbers to add to scores: the bias, or 0, where a query may look, and `HIDDEN` where not and in the
+        columns from `tk` to `width`. None if that would be 0 everywhere. Made once, like `allowed`.
+        """
+        allowed = self.allowed(tq, tk, device)
+        given = [part for part in (allowed, self.bias) if part is not None]
+        if not given and width == tk:
+            return None
+        key = (tq if given else 1, tk, width, device)
+        if key not in self._made:
+            shape = torch.broadcast_shapes((1, 1, key[0], tk), *(part.shape for part in given))
+            table = torch.full((*shape[:3], width), HIDDEN, device=device)
+            table[..., :tk] = 0.0 if self.bias is None else self.bias
+            if allowed is not None:
+                table[..., :tk].masked_fill_(~allowed, HIDDEN)
+            self._made[key] = table
+        return self._made[key]
+
+    def seeing(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq 1"] | None:
+        """Which queries may look anywhere at all; None if all of them may, for which a GPU has to be waited for."""
+        if not self.may_hide_everything:
+            return None
+        key = (tq, tk, "seeing", device)
+        if key not in self._made:
+            allowed = self.allowed(tq, tk, device)
+            assert allowed is not None
+            seeing = allowed.any(dim=-1, keepdim=True)
+            self._made[key] = None if seeing.all() else seeing
+        return self._made[key]
 
     @property
     def may_hide_everything(self) -> bool:
