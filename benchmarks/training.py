@@ -2,14 +2,16 @@
 
     python benchmarks/training.py                                        the bundled corpus
     python benchmarks/training.py --multi30k DIR --tatoeba DIR --markdown docs/benchmarks/training.md
+    python benchmarks/training.py --device cuda --tatoeba DIR --settings base-gpu big-gpu
 
 sightline, Hugging Face MarianMT, torch.nn.Transformer, x-transformers and JoeyNMT take the same steps: the same real
-batches, the same sizes, dropout, label smoothing, clipping and Adam; each in its own process, float32 and bf16, in turn, batch
-by batch. The first time each takes a batch does not count. Peers are installed into `benchmarks/.environments` the first
-time (a few minutes).
+batches, the same sizes, dropout, label smoothing, clipping and Adam; each in its own process, float32 and bf16. Each takes turns
+with sightline, pass by pass over the batches, and with the matrix products of sightline's step run alone. The first time each
+takes a batch does not count. On a processor, peers are installed into `benchmarks/.environments` the first time (a few minutes);
+with `--device cuda`, those that the environment has are taken.
 
-Real target tokens are counted, not padding. A ratio is sightline's rate over the other's in the same round, the median of the
-rounds. "Products" is the time of the step's matrix products run alone, in the same rounds, over the time of the step.
+Real target tokens are counted, not padding. A ratio is that of the medians of the turns taken together. "Products" is the time of
+the matrix products alone (bf16) over the time of the step; "of peak" that of one large product of as many operations.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,22 +42,27 @@ ENVIRONMENTS = {
 
 @dataclass(frozen=True)
 class Toolkit:
+    """A program to be timed."""
+
     module: str
     name: str
     environment: str | None = None
     """None: the one this script runs in."""
     variants: Sequence[str] = ("",)
     """Ways a toolkit can be set up; all are tried, the fastest counts."""
+    on_gpu: Sequence[str] = ("",)
+    """The same on a GPU."""
 
 
-TOOLKITS = (
-    Toolkit("of_sightline", "sightline"),
-    Toolkit("of_hugging_face", "Hugging Face MarianMT", "peers", ("sdpa", "eager")),
-    Toolkit("of_torch_nn", "torch.nn.Transformer", "peers"),
-    Toolkit("of_x_transformers", "x-transformers", "peers", ("", "flash")),
-    Toolkit("of_joeynmt", "JoeyNMT", "joeynmt"),
+OURS = Toolkit("of_sightline", "sightline", on_gpu=("compiled", ""))
+PEERS = (
+    Toolkit("of_hugging_face", "Hugging Face MarianMT", "peers", ("sdpa", "eager"), ("sdpa", "sdpa compiled")),
+    Toolkit("of_torch_nn", "torch.nn.Transformer", "peers", ("",), ("", "compiled")),
+    Toolkit("of_x_transformers", "x-transformers", "peers", ("", "flash"), ("flash", "flash compiled")),
+    Toolkit("of_joeynmt", "JoeyNMT", "joeynmt", ("",), ()),
 )
-PRODUCTS = Toolkit("of_matmuls", "its matrix products alone")
+PRODUCTS = Toolkit("of_matmuls", "matrix products alone")
+PEAK = Toolkit("of_matmuls", "one large product", variants=("square",))
 
 
 @dataclass(frozen=True)
@@ -68,68 +76,89 @@ class Setting:
     d_ff: int
     n_layers: int
     batch_tokens: int
+    vocab_size: int = 10_000
 
 
 SETTINGS = (
     Setting("base", "tatoeba", 512, 8, 2048, 6, 2048),
     Setting("small", "tatoeba", 256, 4, 1024, 3, 2048),
     Setting("tiny", "multi30k", 128, 4, 256, 4, 8192),
+    Setting("base-gpu", "tatoeba", 512, 8, 2048, 6, 25_000, 32_000),
+    Setting("big-gpu", "tatoeba", 1024, 16, 4096, 6, 25_000, 32_000),
 )
-VOCABULARY = 10_000
 DROPOUT = 0.1
 
 
+class Ended(Exception):
+    """A toolkit that ended before it was told to, and what it said."""
+
+
 class Worker:
-    """A toolkit in its process."""
+    """A toolkit in its process, which starts at once; `warm` waits for it."""
 
     def __init__(self, toolkit: Toolkit, variant: str, precision: str, setup: dict[str, Any], folder: Path) -> None:
-        self.toolkit, self.variant, self.precision = toolkit, variant, precision
-        file = folder / f"{toolkit.module}-{variant}-{precision}.json"
+        self.toolkit, self.variant, self.precision, self.setup = toolkit, variant, precision, setup
+        name = f"{toolkit.module}-{variant}-{precision}".replace(" ", "-")
+        file = folder / f"{name}.json"
         file.write_text(json.dumps({**setup, "variant": variant, "precision": precision}))
         self.errors = file.with_suffix(".err")
+        python = python_of(None if setup["device"] == "cuda" else toolkit.environment)
         self.process = subprocess.Popen(
-            [_python(toolkit.environment), HERE / "peers" / "worker.py", toolkit.module, file],
+            [python, HERE / "peers" / "worker.py", toolkit.module, file, setup["device"]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors.open("w"),
             text=True,
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(setup["threads"])},
         )
-        self.parameters = self._answer()["parameters"]
         self.memory = 0
-        self.rounds: list[float] = []
+        for batch in range(setup["count"]):  # and again, for what is compiled or chosen the second time
+            self._ask(batch)
+        for batch in range(setup["count"]):
+            self._ask(batch)
 
-    @property
-    def label(self) -> str:
-        return " ".join(part for part in (self.toolkit.name, self.variant, self.precision) if part)
+    def warm(self) -> None:
+        """Wait for the first passes, which do not count."""
+        self.parameters = self._answer()["parameters"]
+        for _ in range(2 * self.setup["count"]):
+            self._answer()
 
-    def round(self, batches: int) -> None:
-        """One pass over the batches."""
-        self.rounds.append(sum(self.step(i) for i in range(batches)))
+    def turn(self) -> float:
+        """Seconds of one pass over the batches."""
+        seconds = 0.0
+        for batch in range(self.setup["count"]):
+            self._ask(batch)
+            answer = self._answer()
+            seconds += answer["seconds"]
+            self.memory = answer["memory"]
+        return seconds
 
-    def step(self, batch: int) -> float:
-        """Seconds of one step."""
+    def _ask(self, batch: int) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{batch}\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        self.memory = answer["memory"]
-        return answer["seconds"]
+        try:
+            self.process.stdin.write(f"{batch}\n")
+            self.process.stdin.flush()
+        except OSError:
+            self._ended()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.toolkit.name} ended: {self.errors.read_text().strip().splitlines()[-1:]}")
-        return json.loads(line)
+        return json.loads(line) if line else self._ended()
 
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+    def _ended(self) -> Any:
+        said = self.errors.read_text().strip().splitlines()[-1:] or ["without a word"]
+        raise Ended(f"ended with status {self.process.wait()}: {said[0][:200]}")
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
         self.process.wait()
 
 
-def _python(environment: str | None) -> Path:
+def python_of(environment: str | None) -> Path:
     """The interpreter of an environment, which is made if there is none."""
     if environment is None:
         return Path(sys.executable)
@@ -160,75 +189,29 @@ class Batches:
 
 
 def make_batches(setting: Setting, sources: dict[str, str], count: int, folder: Path) -> Batches:
-    """The first batches that a training on the corpus would see."""
-    from safetensors.torch import save_file
+    """The first batches that a training on the corpus would see; those in the folder, if it has them already."""
+    from safetensors.torch import load_file, save_file
 
-    import sightline as sl
+    file = folder / f"{setting.corpus}-{setting.vocab_size}-{setting.batch_tokens}-{count}.safetensors"
+    if not file.is_file():
+        import sightline as sl
 
-    recipes = {"multi30k": "multi30k-en-de-tok", "tatoeba": "tatoeba-en-de"}
-    recipe = recipes[setting.corpus] if setting.corpus in sources else "tatoeba-en-zh"
-    path = [f"data.path={sources[setting.corpus]}"] if setting.corpus in sources else []
-    chosen = (f"tokenizer.vocab_size={VOCABULARY}", f"train.batch_tokens={setting.batch_tokens}", "train.tensorboard=false")
-    run = sl.load_run(recipe, *path, *chosen, out=folder / f"{recipe}-{setting.batch_tokens}")
-    batches = [batch for batch, _ in zip(run.task.batches("train", 0), range(count), strict=False)]
-    found = {
-        f"{i}.{name}": getattr(batch, name)
-        for i, batch in enumerate(batches)
-        for name in ("src", "tgt_in", "tgt_out")
-    }
-    file = folder / f"{recipe}-{setting.batch_tokens}.safetensors"
-    save_file(found, file)
-    shapes = [f"{len(b.index)} x {b.src.shape[1]}/{b.tgt_in.shape[1]}" for b in batches]
-    padding = statistics.mean(batch.padding for batch in batches)
-    return Batches(file, len(batches), sum(batch.n_tgt for batch in batches), padding, shapes)
-
-
-def measure(
-    setting: Setting, batches: Batches, toolkits: Sequence[Toolkit], rounds: int, threads: int, folder: Path
-) -> list[Worker]:
-    """All toolkits on the same batches, in turn: first those of every variant, of which the fastest goes on."""
-    from sightline.models.build import build_model  # noqa: F401  (the first import is slow, and not a worker's)
-
-    sizes = {
-        "d_model": setting.d_model,
-        "n_heads": setting.n_heads,
-        "d_ff": setting.d_ff,
-        "n_layers": setting.n_layers,
-        "vocab_size": VOCABULARY,
-        "dropout": DROPOUT,
-        "label_smoothing": 0.1,
-        "max_len": 512,
-        "pad_id": 0,
-        "bos_id": 1,
-        "eos_id": 2,
-    }
-    setup = {"sizes": sizes, "threads": threads, "batches": str(batches.file)}
-    workers = [_fastest(toolkit, precision, setup, batches.count, folder) for toolkit in toolkits for precision in ("bf16", "fp32")]
-    workers.append(_fastest(PRODUCTS, "bf16", setup, batches.count, folder))
-    for _ in range(rounds):
-        for worker in workers:
-            worker.round(batches.count)
-    for worker in workers:
-        worker.end()
-    return workers
-
-
-def _fastest(toolkit: Toolkit, precision: str, setup: dict[str, Any], batches: int, folder: Path) -> Worker:
-    """A toolkit in its fastest variant, warmed up on every batch."""
-    best: Worker | None = None
-    for variant in toolkit.variants:
-        worker = Worker(toolkit, variant, precision, setup, folder)
-        for i in range(batches):
-            worker.step(i)
-        if len(toolkit.variants) > 1:
-            worker.round(batches)
-        if best is None or worker.rounds[0] < best.rounds[0]:
-            best, worker = worker, best
-        if worker is not None:
-            worker.end()
-    assert best is not None
-    best.rounds.clear()
-    return best
+        recipes = {"multi30k": "multi30k-en-de-tok", "tatoeba": "tatoeba-en-de"}
+        recipe = recipes[setting.corpus] if setting.corpus in sources else "tatoeba-en-zh"
+        path = [f"data.path={sources[setting.corpus]}"] if setting.corpus in sources else []
+        chosen = (f"tokenizer.vocab_size={setting.vocab_size}", f"train.batch_tokens={setting.batch_tokens}")
+        run = sl.load_run(recipe, *path, *chosen, "train.tensorboard=false", out=folder / file.stem)
+        batches = [batch for batch, _ in zip(run.task.batches("train", 0), range(count), strict=False)]
+        names = ("src", "tgt_in", "tgt_out", "real")
+        save_file({f"{i}.{name}": getattr(batch, name) for i, batch in enumerate(batches) for name in names}, file)
+    found = load_file(file)
+    count = 1 + max(int(name.split(".")[0]) for name in found)
+    sizes = [(found[f"{i}.src"], found[f"{i}.tgt_out"]) for i in range(count)]
+    shapes = [f"{len(src)} x {src.shape[1]}/{tgt.shape[1]}" for src, tgt in sizes]
+    padding = statistics.mean(
+        1 - int((src != 0).sum() + (tgt != 0).sum()) / (src.numel() + tgt.numel()) for src, tgt in sizes
+    )
+    return Batches(file, count, sum(len(found[f"{i}.real"]) for i in range(count)), padding, shapes)
 
 
 @dataclass(frozen=True)
@@ -237,36 +220,112 @@ class Row:
 
     toolkit: str
     precision: str
-    rate: float
+    rate: float = 0.0
     """Target tokens a second, median."""
-    ratio: float
-    """sightline's rate in the faster of its formats over this one's, median of the rounds."""
-    products: float
+    ratio: float = 0.0
+    """sightline's rate in the faster of its formats over this one's, both medians of the same turns."""
+    products: float = 0.0
     """Time of the matrix products alone (bf16) over this step's."""
-    memory: float
-    """Peak GiB of the process."""
+    peak: float = 0.0
+    """The same of one large product."""
+    memory: float = 0.0
+    """Peak GiB of the process, or on the GPU."""
+    failed: str = ""
+    """Why there is no figure."""
 
 
-def rows(workers: list[Worker], tokens: int) -> Iterator[Row]:
-    ours = min((w for w in workers if w.toolkit.name == "sightline"), key=lambda w: statistics.median(w.rounds))
-    products = next(w for w in workers if w.toolkit is PRODUCTS)
-    for w in workers:
-        yield Row(
-            w.toolkit.name + (f" ({w.variant})" if w.variant else ""),
-            w.precision,
-            tokens / statistics.median(w.rounds),
-            statistics.median(b / a for a, b in zip(ours.rounds, w.rounds, strict=True)),
-            statistics.median(p / b for p, b in zip(products.rounds, w.rounds, strict=True)),
-            w.memory / 2**30,
+def measure(
+    setting: Setting, batches: Batches, toolkits: Sequence[Toolkit], args: argparse.Namespace, folder: Path
+) -> Iterator[Row]:
+    """sightline's rows, then those of the others, each as it comes."""
+    sizes = {
+        "d_model": setting.d_model,
+        "n_heads": setting.n_heads,
+        "d_ff": setting.d_ff,
+        "n_layers": setting.n_layers,
+        "vocab_size": setting.vocab_size,
+        "dropout": DROPOUT,
+        "label_smoothing": 0.1,
+        "max_len": 512,
+        "pad_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+    }
+    setup = {
+        "sizes": sizes,
+        "threads": args.threads,
+        "batches": str(batches.file),
+        "count": batches.count,
+        "device": args.device,
+    }
+
+    def start(toolkit: Toolkit, variant: str, precision: str) -> Worker:
+        return Worker(toolkit, variant, precision, setup, folder)
+
+    def variants(toolkit: Toolkit) -> Sequence[str]:
+        return toolkit.on_gpu if args.device == "cuda" else toolkit.variants
+
+    def row(name: str, worker: Worker, seconds: list[float], ours: list[float]) -> Row:
+        middle = statistics.median(seconds)
+        return Row(
+            name,
+            worker.precision,
+            batches.tokens / middle,
+            middle / statistics.median(ours),
+            floor[0] / middle,
+            floor[1] / middle,
+            worker.memory / 2**30,
         )
 
+    def label(worker: Worker) -> str:
+        return worker.toolkit.name + (f" ({worker.variant})" if worker.variant else "")
 
-HEADER = ("", "format", "target tokens/s", "sightline is", "products", "peak memory")
+    with ExitStack() as alive:
+        mine = [start(OURS, variant, precision) for precision in args.formats for variant in variants(OURS)]
+        floors = [start(PRODUCTS, "", "bf16"), start(PEAK, "square", "bf16")]
+        others = [
+            (toolkit, variant, precision)
+            for toolkit in toolkits
+            for precision in args.formats
+            for variant in variants(toolkit)
+        ]
+        ready = {each: start(*each) for each in others} if args.device == "cuda" else {}
+        for worker in [*mine, *floors, *ready.values()]:
+            alive.enter_context(worker)
+        for worker in [*mine, *floors]:
+            worker.warm()
+        turns = [[worker.turn() for worker in [*mine, *floors]] for _ in range(args.rounds)]
+        seconds = list(zip(*turns, strict=True))
+        floor = [statistics.median(seconds[len(mine) + k]) for k in (0, 1)]
+        order = sorted(range(len(mine)), key=lambda k: statistics.median(seconds[k]))
+        fastest = mine[order[0]]
+        own = list(seconds[order[0]])
+        for k in order:
+            yield row(label(mine[k]), mine[k], list(seconds[k]), own)
+            if mine[k] is not fastest:
+                mine[k].__exit__()
+        for k, worker in enumerate(floors):
+            yield row(worker.toolkit.name, worker, list(seconds[len(mine) + k]), own)
+            worker.__exit__()
+        for each in others:
+            try:
+                with ready.get(each) or start(*each) as worker:
+                    worker.warm()
+                    pairs = [(fastest.turn(), worker.turn()) for _ in range(args.rounds)]
+                    yield row(label(worker), worker, [theirs for _, theirs in pairs], [ours for ours, _ in pairs])
+            except Ended as error:
+                yield Row(f"{each[0].name} ({each[1]})", each[2], failed=str(error))
+
+
+HEADER = ("", "format", "target tokens/s", "sightline is", "products", "of peak", "peak memory")
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    ratio = f"{row.ratio:.2f} times as fast"
-    return (row.toolkit, row.precision, f"{row.rate:,.0f}", ratio, f"{row.products:.0%}", f"{row.memory:.2f} GiB")
+    """A row of the table."""
+    if row.failed:
+        return (row.toolkit, row.precision, row.failed, "", "", "", "")
+    figures = (f"{row.rate:,.0f}", f"{row.ratio:.2f} times as fast", f"{row.products:.0%}", f"{row.peak:.0%}")
+    return (row.toolkit, row.precision, *figures, f"{row.memory:.2f} GiB")
 
 
 def plot(results: dict[str, list[Row]], file: Path) -> None:
@@ -276,10 +335,11 @@ def plot(results: dict[str, list[Row]], file: Path) -> None:
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(results), figsize=(4.2 * len(results), 3.4), squeeze=False)
+    figure, panels = plt.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
     for panel, (name, found) in zip(panels[0], results.items(), strict=True):
-        shown = [row for row in found if row.toolkit != PRODUCTS.name][::-1]
-        colours = ["#d9480f" if row.toolkit == "sightline" else "#868e96" for row in shown]
+        hidden = {PRODUCTS.name, PEAK.name}
+        shown = [row for row in found if row.toolkit not in hidden and not row.failed][::-1]
+        colours = ["#d9480f" if row.toolkit.startswith("sightline") else "#868e96" for row in shown]
         panel.barh([f"{row.toolkit}, {row.precision}" for row in shown], [row.rate for row in shown], color=colours)
         panel.set_title(name)
         panel.set_xlabel("target tokens a second")
@@ -289,45 +349,63 @@ def plot(results: dict[str, list[Row]], file: Path) -> None:
 
 
 def main() -> None:
+    """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--multi30k", help="folder of Multi30k's task1/tok files; without it the bundled corpus")
     parser.add_argument("--tatoeba", help="folder of Tatoeba's deu.txt.gz; without it the bundled corpus")
-    parser.add_argument("--settings", nargs="+", choices=[s.name for s in SETTINGS], default=[s.name for s in SETTINGS])
-    parser.add_argument("--toolkits", nargs="+", choices=[t.module[3:] for t in TOOLKITS], help="all, if not given")
+    parser.add_argument("--settings", nargs="+", choices=[s.name for s in SETTINGS], default=["base", "small", "tiny"])
+    names = [t.module.removeprefix("of_") for t in PEERS]
+    parser.add_argument("--toolkits", nargs="*", choices=names, default=names, help="the peers; all, if not given")
+    parser.add_argument("--formats", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, help="folder that keeps the batches; a temporary one, if not given")
     parser.add_argument("--markdown", type=Path, help="file for the tables; a plot is drawn beside it")
     args = parser.parse_args()
     sources = {name: getattr(args, name) for name in ("multi30k", "tatoeba") if getattr(args, name)}
-    toolkits = [t for t in TOOLKITS if args.toolkits is None or t.module[3:] in {"sightline", *args.toolkits}]
-    for environment in {t.environment for t in toolkits}:
-        _python(environment)
+    toolkits = [t for t in PEERS if t.module.removeprefix("of_") in args.toolkits]
+    if args.device == "cpu":
+        for environment in {t.environment for t in toolkits}:
+            python_of(environment)
     console, text = Console(), []
     results: dict[str, list[Row]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         for setting in (s for s in SETTINGS if s.name in args.settings):
             batches = make_batches(setting, sources, args.batches, folder)
-            workers = measure(setting, batches, toolkits, args.rounds, args.threads, folder)
-            results[setting.name] = list(rows(workers, batches.tokens))
+            results[setting.name] = []
+            for row in measure(setting, batches, toolkits, args, folder):
+                results[setting.name].append(row)
+                print("  ".join(cells(row)), file=sys.stderr, flush=True)  # as it comes, for the whole may take long
             corpus = setting.corpus if setting.corpus in sources else "bundled corpus"
             title = (
                 f"{setting.name}: d_model {setting.d_model}, {setting.n_layers}+{setting.n_layers} layers, "
-                f"{workers[0].parameters / 1e6:.1f} M parameters, vocabulary {VOCABULARY:,}, dropout {DROPOUT}; "
-                f"{corpus}, {batches.count} batches of {setting.batch_tokens:,} tokens, {batches.padding:.1%} padding "
-                f"({', '.join(batches.shapes)}); {args.threads} threads, {args.rounds} rounds"
+                f"vocabulary {setting.vocab_size:,}, dropout {DROPOUT}; {corpus}, {batches.count} batches of "
+                f"{setting.batch_tokens:,} tokens, {batches.padding:.1%} padding ({', '.join(batches.shapes)}); "
+                f"{machine(args)}, {args.rounds} rounds"
             )
             table = Table(*HEADER, title=title)
             for row in results[setting.name]:
                 table.add_row(*cells(row))
             console.print(table)
             text += [f"## {title}", "", *_markdown(results[setting.name]), ""]
-            if args.markdown is not None:  # after each setting, for the next may take long
+            if args.markdown is not None:
                 args.markdown.parent.mkdir(parents=True, exist_ok=True)
                 args.markdown.write_text("\n".join(text))
     if args.markdown is not None:
         plot(results, args.markdown.with_suffix(".svg"))
+
+
+def machine(args: argparse.Namespace) -> str:
+    """What was measured on."""
+    import torch
+
+    from sightline.cli.doctor import processor
+
+    return torch.cuda.get_device_name(0) if args.device == "cuda" else f"{processor()}, {args.threads} threads"
 
 
 def _markdown(found: list[Row]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""MarianMT of Hugging Face transformers; the variant is its `attn_implementation`."""
+"""MarianMT of Hugging Face transformers; the variant is its `attn_implementation`, and whether it is compiled."""
 
 from worker import Batch, Plain, Sizes, smoothed
 
@@ -26,9 +26,11 @@ def make(sizes: Sizes, precision: str, variant: str) -> Plain:
         decoder_start_token_id=sizes.bos_id,
         forced_eos_token_id=None,
         use_cache=False,
-        attn_implementation=variant,
+        attn_implementation=variant.split()[0],
     )
     model = MarianMTModel(config)
+    if "compiled" in variant:
+        model.compile(dynamic=True)
 
     def loss(batch: Batch):
         seen = (batch["src"] != sizes.pad_id).long()

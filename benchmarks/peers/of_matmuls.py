@@ -1,7 +1,9 @@
 """No toolkit: the matrix products of sightline's step and nothing else, which no step can be faster than.
 
 The products of one step are written down as torch is asked for them, with shapes, layouts and number formats; a step is then
-those calls again, on other numbers.
+those calls again, on other numbers. On a GPU attention's products are inside a fused kernel, which is none.
+
+The variant "square" is no step at all, but one large product of as many operations: the rate that the machine is capable of.
 """
 
 from collections.abc import Callable
@@ -9,8 +11,9 @@ from typing import Any
 
 import of_sightline
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from worker import Batch, Sizes
+from worker import DEVICE, Batch, Sizes
 
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addmm_", "baddbmm_"}
 
@@ -34,7 +37,7 @@ def _shape(x: torch.Tensor) -> tuple:
 
 class Step:
     def __init__(self, sizes: Sizes, precision: str) -> None:
-        self.step = of_sightline.make(sizes, precision, "")
+        self.step = of_sightline.Step(sizes, precision, compiled=False)
         self.parameters = self.step.parameters
         self.calls: dict[int, list] = {}
         self.operands: dict[tuple, torch.Tensor] = {}
@@ -59,9 +62,34 @@ class Step:
         if (shape, place) not in self.operands:
             size, stride, dtype = shape
             needed = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-            self.operands[shape, place] = (1e-3 * torch.randn(needed)).to(dtype).as_strided(size, stride)
+            self.operands[shape, place] = (1e-3 * torch.randn(needed, device=DEVICE)).to(dtype).as_strided(size, stride)
         return self.operands[shape, place]
 
 
-def make(sizes: Sizes, precision: str, variant: str) -> Step:
-    return Step(sizes, precision)
+class Square:
+    """Products of two square matrices, as many operations as sightline's step has (attention's included)."""
+
+    SIDE = 8192 if DEVICE.type == "cuda" else 1024
+
+    def __init__(self, sizes: Sizes, precision: str) -> None:
+        self.step = of_sightline.Step(sizes, precision, compiled=False)
+        self.parameters = self.step.parameters
+        kind = next(p for p in self.step.working.model.parameters()).dtype if precision == "fp32" else torch.bfloat16
+        self.a, self.b = (torch.randn(self.SIDE, self.SIDE, device=DEVICE).to(kind) for _ in range(2))
+        self.times: dict[int, float] = {}
+
+    def __call__(self, batch: Batch, count: int) -> float:
+        key = batch["src"].data_ptr()
+        if key not in self.times:
+            with FlopCounterMode(display=False) as counter:
+                self.step(batch, count)
+            self.times[key] = counter.get_total_flops() / (2 * self.SIDE**3)
+        whole, part = divmod(self.times[key], 1.0)
+        for _ in range(int(whole)):
+            self.a @ self.b
+        self.a[: round(part * self.SIDE)] @ self.b
+        return 0.0
+
+
+def make(sizes: Sizes, precision: str, variant: str) -> Step | Square:
+    return Square(sizes, precision) if variant == "square" else Step(sizes, precision)

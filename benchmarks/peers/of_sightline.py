@@ -1,7 +1,7 @@
-"""sightline's own step, as `sightline train` takes it."""
+"""sightline's own step, as `sightline train` takes it; the variant says whether blocks are compiled."""
 
 import torch
-from worker import Batch, Sizes
+from worker import DEVICE, Batch, Sizes
 
 from sightline.models.build import ModelConfig, build_model
 from sightline.tasks.translation import translation_loss
@@ -12,7 +12,7 @@ from sightline.training.working import WorkingCopy
 
 
 class Step:
-    def __init__(self, sizes: Sizes, precision: str) -> None:
+    def __init__(self, sizes: Sizes, precision: str, *, compiled: bool) -> None:
         settle(torch.get_num_threads())
         config = ModelConfig(
             d_model=sizes.d_model,
@@ -26,26 +26,25 @@ class Step:
             attention_dropout=sizes.dropout,
             ffn_dropout=sizes.dropout,
         )
-        self.model = build_model(config, sizes.vocab_size, sizes.vocab_size)
+        self.model = build_model(config, sizes.vocab_size, sizes.vocab_size).to(DEVICE)
         assert (self.model.pad_id, self.model.bos_id, self.model.eos_id) == (sizes.pad_id, sizes.bos_id, sizes.eos_id)
         self.model.train()
         self.parameters = list(self.model.parameters())
-        self.working = WorkingCopy(self.model, precision)
+        self.working = WorkingCopy(self.model, precision, compiled=compiled)
         self.optimizer = make_optimizer(self.model, TrainSettings(optimizer="adam", lr=1e-4), precision)
         self.smoothing = sizes.label_smoothing
 
     def __call__(self, batch: Batch, count: int) -> float:
         self.working.refresh()
-        loss = translation_loss(
-            self.working.model, batch["src"], batch["tgt_in"], batch["tgt_out"], self.smoothing
-        )
+        given = batch["src"], batch["tgt_in"], batch["tgt_out"]
+        loss = translation_loss(self.working.model, *given, self.smoothing, real=batch["real"])
         (loss / count).backward()
         self.working.hand_over()
-        clip(self.model, 1.0)
+        total, _ = torch.stack((loss.detach(), clip(self.model, 1.0))).tolist()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach()) / count
+        return total / count
 
 
 def make(sizes: Sizes, precision: str, variant: str) -> Step:
-    return Step(sizes, precision)
+    return Step(sizes, precision, compiled=variant == "compiled")

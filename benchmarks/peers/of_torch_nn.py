@@ -29,7 +29,7 @@ class Translator(nn.Module):
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         hidden_src = src == self.sizes.pad_id
-        future = torch.ones(tgt.shape[1], tgt.shape[1], dtype=torch.bool).triu(1)
+        future = torch.ones(tgt.shape[1], tgt.shape[1], dtype=torch.bool, device=tgt.device).triu(1)
         hidden = self.transformer(
             self.embedded(src),
             self.embedded(tgt),
@@ -43,6 +43,7 @@ class Translator(nn.Module):
 
 def make(sizes: Sizes, precision: str, variant: str) -> Plain:
     model = Translator(sizes)
+    model.compile(dynamic=True) if variant == "compiled" else None
 
     def loss(batch: Batch) -> Tensor:
         return smoothed(model(batch["src"], batch["tgt_in"]), batch, sizes)

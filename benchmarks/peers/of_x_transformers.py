@@ -17,7 +17,7 @@ def make(sizes: Sizes, precision: str, variant: str) -> Plain:
         "emb_dropout": sizes.dropout,
         "attn_dropout": sizes.dropout,
         "ff_dropout": sizes.dropout,  # it has none on what a sublayer adds
-        "attn_flash": variant == "flash",
+        "attn_flash": "flash" in variant,
     }
     model = XTransformer(
         dim=sizes.d_model,
@@ -25,6 +25,9 @@ def make(sizes: Sizes, precision: str, variant: str) -> Plain:
         **{f"{prefix}_{name}": value for prefix in ("enc", "dec") for name, value in side.items()},
     )
     decoder = model.decoder.net
+    if "compiled" in variant:
+        model.encoder.compile(dynamic=True)
+        decoder.compile(dynamic=True)
     decoder.to_logits.weight = decoder.token_emb.emb.weight
 
     def loss(batch: Batch):

@@ -12,7 +12,7 @@ from sightline.nn.heads import VocabularyHead
 def test_the_chunked_loss_and_its_gradients_are_those_of_cross_entropy(
     smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", {"cpu": chunk})
     torch.manual_seed(1)
     head = VocabularyHead(23, 8)
     hidden = torch.randn(11, 8, requires_grad=True)
@@ -42,7 +42,7 @@ def r_drop_by_its_formula(
 def test_the_r_drop_loss_and_its_gradients_are_those_of_its_formula(
     smoothing: float, alpha: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", {"cpu": chunk})
     torch.manual_seed(1)
     head = VocabularyHead(23, 8)
     hidden = torch.randn(2, 11, 8, requires_grad=True)

@@ -42,7 +42,7 @@ def _rows(folder: Path) -> list[tuple[str, str]]:
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         *((name, _version(name)) for name in ("torch", "tokenizers", "safetensors", "sacrebleu", "numpy", "pydantic")),
         ("tensorboard", _version("tensorboard")),
-        ("processor", f"{_processor()}, {usable_cores()} cores"),
+        ("processor", f"{processor()}, {usable_cores()} cores"),
         ("instructions", " ".join(_features()) or torch.backends.cpu.get_cpu_capability()),
         ("device", torch.cuda.get_device_name(0) if device.type == "cuda" else "CPU"),
         ("number format", f"{chosen} ({why})"),
@@ -70,7 +70,8 @@ def _cpuinfo() -> dict[str, str]:
     return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the processor is called."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 

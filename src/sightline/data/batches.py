@@ -22,6 +22,8 @@ class Batch:
     src: Int[Tensor, "b s"]
     tgt_in: Int[Tensor, "b t"]
     tgt_out: Int[Tensor, "b t"]
+    real: Int[Tensor, " n"]
+    """Which elements of `tgt_out`, row after row, are not padding."""
     index: np.ndarray
     n_src: int
     """Source tokens that are not padding."""
@@ -34,11 +36,13 @@ class Batch:
         return 1.0 - (self.n_src + self.n_tgt) / (self.src.numel() + self.tgt_in.numel())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device; a GPU fetches it while the processor goes on."""
         if self.src.device == device:
             return self
-        src, tgt_in, tgt_out = (x.to(device, non_blocking=True) for x in (self.src, self.tgt_in, self.tgt_out))
-        return Batch(src, tgt_in, tgt_out, self.index, self.n_src, self.n_tgt)
+        tensors = (self.src, self.tgt_in, self.tgt_out, self.real)
+        if device.type == "cuda":
+            tensors = tuple(x.pin_memory() for x in tensors)
+        return Batch(*(x.to(device, non_blocking=True) for x in tensors), self.index, self.n_src, self.n_tgt)
 
 
 class BatchPlan:
@@ -141,16 +145,9 @@ def _cuts(longest: list[int], budget: int) -> list[int]:
     return cuts
 
 
-def pad(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int, first: int | None = None) -> Int[Tensor, "b t"]:
-    """Rows of ids as one tensor, padded at the end; with `first`, that id is put before each row and its last id left out."""
-    out = np.full((len(rows), max(len(row) for row in rows)), pad_id, dtype=np.int64)
-    for i, row in enumerate(rows):
-        if first is None:
-            out[i, : len(row)] = row
-        else:
-            out[i, 0] = first
-            out[i, 1 : len(row)] = row[:-1]
-    return torch.from_numpy(out)
+def pad(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> Int[Tensor, "b t"]:
+    """Rows of ids as one tensor, padded at the end."""
+    return torch.from_numpy(_padded(rows, pad_id)[0])
 
 
 def collate(
@@ -160,9 +157,22 @@ def collate(
     bos_id: int,
 ) -> Batch:
     """A batch from (source ids, target ids), both ending with eos."""
-    src, tgt = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    n_src, n_tgt = sum(map(len, src)), sum(map(len, tgt))
-    return Batch(pad(src, pad_id), pad(tgt, pad_id, bos_id), pad(tgt, pad_id), index, n_src, n_tgt)
+    src, src_real = _padded([pair[0] for pair in pairs], pad_id)
+    tgt_out, tgt_real = _padded([pair[1] for pair in pairs], pad_id)
+    tgt_in = np.empty_like(tgt_out)
+    tgt_in[:, 0] = bos_id
+    tgt_in[:, 1:] = np.where(tgt_real[:, 1:], tgt_out[:, :-1], pad_id)
+    tensors = (torch.from_numpy(x) for x in (src, tgt_in, tgt_out, np.flatnonzero(tgt_real)))
+    return Batch(*tensors, index, int(src_real.sum()), int(tgt_real.sum()))
+
+
+def _padded(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows as one array, and which of its elements are real."""
+    lengths = np.array([len(row) for row in rows])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    out = np.full(real.shape, pad_id, dtype=np.int64)
+    out[real] = np.concatenate(rows)
+    return out, real
 
 
 def generator_of(seed: int, epoch: int, pair: int) -> random.Random:

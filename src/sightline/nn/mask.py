@@ -35,8 +35,11 @@ class Mask:
     def allowed(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq tk"] | None:
         """The tensor of this mask for `tq` queries and `tk` keys, or None if everything may be seen.
 
-        Made once: every layer that is given the same mask shares it.
+        Made once: every layer that is given the same mask shares it. (Not inside `torch.compile`, where a key of sizes would
+        mean a program a size, and making it anew costs nothing: it is fused with what reads it.)
         """
+        if torch.compiler.is_compiling():
+            return self._make(tq, tk, device)
         key = (tq, tk, device)
         if key not in self._made:
             made = self._make(tq, tk, device)

@@ -84,16 +84,22 @@ def translation_loss(
     tgt_out: Int[Tensor, "b t"],
     smoothing: float = 0.0,
     r_drop: float = 0.0,
+    real: Int[Tensor, " n"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Label-smoothed cross-entropy in nats, summed over the target tokens that are not padding.
+    """Label-smoothed cross-entropy in nats, summed over the target tokens that are not padding: those at the places `real` of
+    `tgt_out`, which are looked for if they are not given.
 
     With `r_drop`, the alpha of R-Drop, the sentences pass twice with different dropout: see `VocabularyHead.r_drop_loss`.
     """
-    real = tgt_out != model.pad_id
+    targets = tgt_out.flatten()
+    if real is None:
+        real = (targets != model.pad_id).nonzero()[:, 0]
+    targets = targets[real]
     if not r_drop:
-        return model.head.loss(model.hidden(src, tgt_in)[real], tgt_out[real], smoothing)
-    passes = model.hidden(src.repeat(2, 1), tgt_in.repeat(2, 1)).unflatten(0, (2, -1))
-    return model.head.r_drop_loss(passes[:, real], tgt_out[real], smoothing, r_drop)
+        hidden = model.hidden(src, tgt_in).flatten(0, 1)
+        return model.head.loss(hidden.index_select(0, real), targets, smoothing)
+    passes = model.hidden(src.repeat(2, 1), tgt_in.repeat(2, 1)).unflatten(0, (2, -1)).flatten(1, 2)
+    return model.head.r_drop_loss(passes.index_select(1, real), targets, smoothing, r_drop)
 
 
 class TranslationTask:
@@ -205,7 +211,8 @@ class TranslationTask:
 
     def _loss(self, model: nn.Module, batch: Batch, smoothing: float, r_drop: float = 0.0) -> Loss:
         assert isinstance(model, EncoderDecoder)
-        return Loss(translation_loss(model, batch.src, batch.tgt_in, batch.tgt_out, smoothing, r_drop), batch.n_tgt)
+        loss = translation_loss(model, batch.src, batch.tgt_in, batch.tgt_out, smoothing, r_drop, batch.real)
+        return Loss(loss, batch.n_tgt)
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:

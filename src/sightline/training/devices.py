@@ -1,8 +1,10 @@
 """The machine a run trains on: device, threads, number format, memory."""
 
 import ctypes
+import importlib.util
 import os
 import platform
+import shutil
 import sys
 import time
 
@@ -53,6 +55,13 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     chosen = "bf16" if rates["bf16"] > 1.2 * rates["fp32"] else "fp32"
     said = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
     return chosen, f"matmul measured: {said}"
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch's compiler has what it needs for a GPU: Triton, and a C compiler to start its kernels."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang"))
 
 
 def settle(threads: int) -> None:

@@ -4,9 +4,13 @@ import itertools
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
+from sightline.data.ahead import ahead
 from sightline.errors import out_of_memory
 from sightline.files import locked
 from sightline.tasks.task import Loss
@@ -72,7 +76,7 @@ def _steps(run: Run) -> Iterator[Step]:
     state = run.state
     if state.step == 0:
         run.save()  # what was chosen for this machine holds from the first step on
-    working = WorkingCopy(run.model, state.precision)
+    working = WorkingCopy(run.model, state.precision, compiled=state.compiled)
     while not _ended(run):
         for step in _epoch(run, working):
             yield step
@@ -96,18 +100,19 @@ def _epoch(run: Run, working: WorkingCopy) -> Iterator[Step]:
     """The rest of the epoch at hand."""
     state = run.state
     began = time.monotonic()
-    batches = iter(run.task.batches("train", state.epoch, state.batch))
-    while held := list(itertools.islice(batches, run.settings.accumulate)):
-        step = _step(run, working, held, began)
-        state.batch += len(held)
-        step = _after(run, step)
-        now = time.monotonic()
-        state.seconds, began = state.seconds + now - began, now
-        if step.validation or now - run.last_saved > 60 * run.settings.save_minutes:
-            run.save()
-        state.seconds += time.monotonic() - began
-        yield step
-        began = time.monotonic()
+    batches = ahead(run.task.batches("train", state.epoch, state.batch), lambda batch: batch.to(run.device))
+    with closing(batches):
+        while held := list(itertools.islice(batches, run.settings.accumulate)):
+            step = _step(run, working, held, began)
+            state.batch += len(held)
+            step = _after(run, step)
+            now = time.monotonic()
+            state.seconds, began = state.seconds + now - began, now
+            if step.validation or now - run.last_saved > 60 * run.settings.save_minutes:
+                run.save()
+            state.seconds += time.monotonic() - began
+            yield step
+            began = time.monotonic()
 
 
 def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> Step:
@@ -117,23 +122,23 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     count = sum(batch.n_tgt for batch in batches)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
     working.refresh()
     try:
         for batch in batches:
-            loss: Loss = run.task.loss(working.model, batch.to(run.device))
+            loss: Loss = run.task.loss(working.model, batch)
             (loss.total / count).backward()
             working.hand_over()
-            total += float(loss.total.detach())
+            total += loss.total.detach()
     except (MemoryError, RuntimeError) as error:
         if out_of_memory(error):
             raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
         raise
-    if not math.isfinite(total):
-        raise _non_finite(run, working, batches, "loss")
-    norm = clip(run.model, run.settings.clip)
+    summed, norm = torch.stack((total, clip(run.model, run.settings.clip).double())).tolist()
+    if not math.isfinite(summed):
+        raise _non_finite(run, batches, "loss")
     if not math.isfinite(norm):
-        raise _non_finite(run, working, batches, "gradient")
+        raise _non_finite(run, batches, "gradient")
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     if run.ema is not None:
@@ -142,10 +147,11 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     run.state.tokens += count
     seconds = time.monotonic() - began
     padding = sum(batch.padding for batch in batches) / len(batches)
-    return Step(index, total / count, count, count / seconds, padding, lr, norm, run.state.epoch)
+    return Step(index, summed / count, count, count / seconds, padding, lr, norm, run.state.epoch)
 
 
-def _non_finite(run: Run, working: WorkingCopy, batches: list[Any], what: str) -> NonFiniteError:
+def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
+    working = WorkingCopy(run.model, run.state.precision)  # not compiled: each module can be watched
     return explain_non_finite(run.model, working.model, run.task, batches, run.state.step + 1, what)
 
 

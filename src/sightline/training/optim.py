@@ -1,8 +1,9 @@
+# pyright: reportPrivateImportUsage=false
 """Optimisers, gradient clipping, and the average of the weights along the way."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -64,43 +65,52 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for p, gradient in ((p, p.grad) for p in group["params"] if p.grad is not None):
-                p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                if (matrices := self.matrices.get(p)) is not None:
-                    own = matrices(p)
-                    alike[own.shape[1:]].append((own, matrices(self._nesterov(p, gradient))))
-                else:
-                    self._adam(p, gradient, group)
-            for shape, pairs in alike.items():
-                _move_orthogonally(pairs, group["lr"] * 0.2 * max(shape) ** 0.5, self.dtype)
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
+            if params[0] in self.matrices:
+                self._muon(params, group["lr"])
+            else:
+                self._adam(params, group)
         return loss
 
-    def _nesterov(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
-        """Nesterov's momentum."""
-        state = self.state[p]
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
-        return gradient.lerp(state["momentum"].lerp_(gradient, 1.0 - self.MOMENTUM), self.MOMENTUM)
+    def _muon(self, params: list[nn.Parameter], lr: float) -> None:
+        """Nesterov's momentum, orthogonalised: matrices of a shape together, each shape moved by the same distance."""
+        gradients = [cast(Tensor, p.grad) for p in params]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum"] for p in params]
+        torch._foreach_lerp_(momenta, gradients, 1.0 - self.MOMENTUM)
+        directions = torch._foreach_lerp(gradients, momenta, self.MOMENTUM)
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for p, direction in zip(params, directions, strict=True):
+            own = self.matrices[p](p)
+            alike[own.shape[1:]].append((own, self.matrices[p](direction)))
+        for shape, pairs in alike.items():
+            moved, along = zip(*pairs, strict=True)
+            updates = orthogonalize(torch.cat(along).to(self.dtype)).to(moved[0].dtype)
+            distance = lr * 0.2 * max(shape) ** 0.5
+            torch._foreach_add_(moved, updates.split([len(m) for m in moved]), alpha=-distance)
 
-    def _adam(self, p: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[p], group["betas"]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        state["step"] += 1
-        count = float(state["step"])
-        state["exp_avg"].lerp_(gradient, 1.0 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        size = (state["exp_avg_sq"] / (1.0 - beta2**count)).sqrt_().add_(group["eps"])
-        p.addcdiv_(state["exp_avg"], size, value=-group["lr"] / (1.0 - beta1**count))
-
-
-def _move_orthogonally(pairs: list[tuple[Tensor, Tensor]], distance: float, dtype: torch.dtype) -> None:
-    """Move matrices [n, rows, columns] against the directions that come with them, all by the same distance."""
-    updates = orthogonalize(torch.cat([direction for _, direction in pairs]).to(dtype))
-    for (matrices, _), update in zip(pairs, updates.split([len(m) for m, _ in pairs]), strict=True):
-        matrices.add_(update, alpha=-distance)
+    def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        gradients = [cast(Tensor, p.grad) for p in params]
+        for p in params:
+            if not (state := self.state[p]):
+                state["step"] = torch.zeros(())
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+        steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
+        torch._foreach_add_(steps, 1.0)
+        counts = [float(step) for step in steps]  # kept by the processor: nothing is waited for
+        torch._foreach_lerp_(means, gradients, 1.0 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
+        sizes = torch._foreach_div(squares, [1.0 - beta2**count for count in counts])
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, group["eps"])
+        torch._foreach_addcdiv_(params, means, sizes, [-group["lr"] / (1.0 - beta1**count) for count in counts])
 
 
 AsMatrices = Callable[[Tensor], Tensor]
@@ -137,15 +147,16 @@ def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n
     return x.mT if tall else x
 
 
-def clip(model: nn.Module, limit: float) -> float:
+def clip(model: nn.Module, limit: float) -> Float[Tensor, ""]:
     """Scale all gradients down so that their joint norm is at most `limit` (0: leave them). Returns the norm before; if
-    that is not finite the gradients are left as they are, to be looked at.
+    that is not finite the gradients are left as they are, to be looked at. Nothing waits for a GPU.
     """
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    if limit > 0 and torch.isfinite(norm):
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm, foreach=True)
-    return float(norm)
+    if limit > 0:
+        share = (limit / (norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, torch.where(norm.isfinite(), share, 1.0))
+    return norm
 
 
 class Ema:
@@ -164,7 +175,7 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step))
         own = list(self.tensors.values())
         new = [p.detach() for p in model.parameters()]
-        torch._foreach_lerp_(own, new, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(own, new, 1.0 - decay)
 
 
 def average(many: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:

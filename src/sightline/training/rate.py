@@ -57,14 +57,12 @@ def _timed(
         loss = translation_loss(working.model, src, tgt, tgt, settings.label_smoothing, settings.r_drop)
         (loss / tgt.numel()).backward()
         working.hand_over()
-        clip(model, settings.clip)  # its norm is a number, so a GPU has done all of it
+        clip(model, settings.clip)
 
     def update() -> None:
         optimizer.step()
         working.refresh()
         optimizer.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
 
     gradient()
     update()
@@ -73,6 +71,8 @@ def _timed(
         for k, part in enumerate((gradient, update)):
             start = time.perf_counter()
             part()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             fastest[k] = min(fastest[k], time.perf_counter() - start)
     of_a_step = max(tgt.numel(), settings.batch_tokens * settings.accumulate)  # tokens for which there is one update
     return 1.0 / (fastest[0] / tgt.numel() + fastest[1] / of_a_step)

@@ -13,7 +13,7 @@ from sightline.errors import ConfigError, DataError, UserError
 from sightline.files import explain_os_errors, locked, write_atomically
 from sightline.models.build import build_model
 from sightline.tasks.translation import TASKS
-from sightline.training.devices import best_device, choose_precision, free_memory, settle, usable_cores
+from sightline.training.devices import best_device, can_compile, choose_precision, free_memory, settle, usable_cores
 from sightline.training.optim import Ema, load_weights, make_optimizer
 from sightline.training.recipe import Recipe, prepare_run, read_recipe
 from sightline.training.record import Recorder
@@ -117,6 +117,9 @@ def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.
     state.threads = state.threads or settings.threads or usable_cores()
     state.batch_tokens = state.batch_tokens or settings.batch_tokens
     if not state.precision:
+        state.compiled = settings.compile == "on" or (settings.compile == "auto" and can_compile(device))
+        if state.compiled:
+            notes.append("blocks are compiled, which takes a minute at the start (train.compile=off to do without)")
         state.precision = settings.precision
         if settings.precision == "auto":
             state.precision, why = choose_precision(device)

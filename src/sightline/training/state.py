@@ -49,6 +49,8 @@ class RunState:
     """Whether the training came to its end."""
     precision: str = ""
     """Number format, chosen once."""
+    compiled: bool = False
+    """Whether blocks are compiled, chosen once."""
     threads: int = 0
     """Processor threads, chosen once."""
     batch_tokens: int = 0

@@ -1,17 +1,23 @@
-"""What computes a step's gradient: the model itself or, in bf16, a copy whose weights are rounded anew before each step."""
+# pyright: reportPrivateImportUsage=false
+"""What computes a step's gradient: the model itself or a copy, whose weights are rounded anew before each step in a half format,
+and whose blocks are compiled on a GPU.
+"""
 
 import copy
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sightline.bundle import PRECISIONS
+from sightline.nn.block import Block
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
 
 IN_FULL = (TokenEmbedding, VocabularyHead)
 """Modules that keep float32 weights, the model's own: their gradients are sums over all tokens of a batch."""
+COMPILED = (Block, TokenEmbedding)
+"""Modules that are compiled where anything is: one program serves all layers alike, for any number and length of sentences."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -20,41 +26,58 @@ class WorkingCopy(Generic[Model]):
     """A model at work in a number format. The weights that are trained, saved and validated stay those of `model`, in float32,
     so that steps too small for bf16 add up (Micikevicius et al. 2018, section 3.1).
 
-    In fp32 the model itself works. In bf16 a copy does, which holds the weights of its blocks, and whatever flows between them,
-    in bf16; norms, softmax and matrix products sum up in float32 all the same. Embeddings and the vocabulary's weights are
-    shared with `model`, and the loss takes its softmax in float32.
+    In fp32 the model itself works. In bf16 and fp16 a copy does, which holds the weights of its blocks, and whatever flows
+    between them, in that format; norms, softmax and matrix products sum up in float32 all the same. Embeddings and the
+    vocabulary's weights are shared with `model`, and the loss takes its softmax in float32.
+
+    If it is to be `compiled`, torch's compiler makes one program of each block's many small operations. What it cannot compile
+    runs as it is.
     """
 
-    def __init__(self, model: Model, precision: str) -> None:
+    def __init__(self, model: Model, precision: str, *, compiled: bool = False) -> None:
         self.model = model
         """The model whose loss is to be computed."""
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
-        if precision == "fp32":
+        if precision == "fp32" and not compiled:
             return
-        shared = {id(p): p for module in model.modules() if isinstance(module, IN_FULL) for p in module.parameters()}
+        whole = (nn.Module,) if precision == "fp32" else IN_FULL
+        shared = {id(p): p for module in model.modules() if isinstance(module, whole) for p in module.parameters()}
         self.model = copy.deepcopy(model, dict(shared))
-        _convert(self.model, PRECISIONS[precision], set(shared))
+        if precision != "fp32":
+            _convert(self.model, PRECISIONS[precision], set(shared))
         own = dict(model.named_parameters())
         self._pairs = [(own[name], p) for name, p in self.model.named_parameters() if id(p) not in shared]
+        if compiled:
+            _compile(self.model)
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the weights as they are now."""
         if self._pairs:
             masters, workers = zip(*self._pairs, strict=True)
-            torch._foreach_copy_(workers, masters)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_copy_(workers, masters)
 
     @torch.no_grad()
     def hand_over(self) -> None:
         """Add the gradients of a backward pass to those of the float32 weights, and forget them here."""
-        for master, worker in self._pairs:
-            if worker.grad is None:
-                continue
-            if master.grad is None:
-                master.grad = worker.grad.to(master.dtype)
-            else:
-                master.grad.add_(worker.grad)
+        pairs = [(master, worker) for master, worker in self._pairs if worker.grad is not None]
+        if not pairs:
+            return
+        gradients = [cast(Tensor, worker.grad).to(master.dtype) for master, worker in pairs]
+        earlier = [(master.grad, gradient) for (master, _), gradient in zip(pairs, gradients, strict=True)]
+        if sums := [(grad, gradient) for grad, gradient in earlier if grad is not None]:
+            torch._foreach_add_(*map(list, zip(*sums, strict=True)))
+        for (master, worker), gradient in zip(pairs, gradients, strict=True):
+            master.grad = gradient if master.grad is None else master.grad
             worker.grad = None
+
+
+def _compile(model: nn.Module) -> None:
+    """Block by block, so that a program serves many layers, and with sizes left open, so that it serves all batches."""
+    torch._dynamo.config.suppress_errors = True
+    for module in model.modules():
+        if isinstance(module, COMPILED):
+            module.compile(dynamic=True)
 
 
 def _convert(module: nn.Module, kind: torch.dtype, shared: set[int]) -> None:
