@@ -1,8 +1,7 @@
 """MarianMT of Hugging Face transformers; the variant is its `attn_implementation`, and whether it is compiled."""
 
-from worker import Batch, Plain, Sizes, smoothed
-
 from transformers import MarianConfig, MarianMTModel
+from worker import Batch, Plain, Sizes, smoothed
 
 
 def make(sizes: Sizes, precision: str, variant: str) -> Plain:

@@ -6,13 +6,13 @@ those calls again, on other numbers. On a GPU attention's products are inside a 
 The variant "square" is no step at all, but one large product of as many operations: the rate that the machine is capable of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import of_sightline
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 from worker import DEVICE, Batch, Sizes
 
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addmm_", "baddbmm_"}
@@ -41,6 +41,9 @@ class Step:
         self.parameters = self.step.parameters
         self.calls: dict[int, list] = {}
         self.operands: dict[tuple, torch.Tensor] = {}
+
+    def prepare(self, given: Sequence[Batch]) -> None:
+        self.step.prepare(given)
 
     def __call__(self, batch: Batch, count: int) -> float:
         key = batch["src"].data_ptr()
@@ -77,6 +80,9 @@ class Square:
         kind = next(p for p in self.step.working.model.parameters()).dtype if precision == "fp32" else torch.bfloat16
         self.a, self.b = (torch.randn(self.SIDE, self.SIDE, device=DEVICE).to(kind) for _ in range(2))
         self.times: dict[int, float] = {}
+
+    def prepare(self, given: Sequence[Batch]) -> None:
+        self.step.prepare(given)
 
     def __call__(self, batch: Batch, count: int) -> float:
         key = batch["src"].data_ptr()

@@ -94,6 +94,8 @@ def main() -> None:
     sizes = Sizes(**setup["sizes"])
     answer, sys.stdout = sys.stdout, sys.stderr  # what a toolkit prints is no answer
     step = importlib.import_module(toolkit).make(sizes, setup["precision"], setup["variant"])
+    if hasattr(step, "prepare"):
+        step.prepare(batches)
     print(json.dumps({"parameters": sum(p.numel() for p in step.parameters)}), file=answer, flush=True)
     for line in sys.stdin:
         batch = batches[int(line)]

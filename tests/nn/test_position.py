@@ -18,7 +18,7 @@ def test_an_offset_continues_the_table_and_it_grows_beyond_max_len() -> None:
     position = Sinusoidal(8, 4, 2)
     x = torch.zeros(1, 10, 8)
     whole = position(x)
-    torch.testing.assert_close(position(x[:, :3], offset=7), whole[:, 7:])
+    torch.testing.assert_close(position(x[:, :3], at=7), whole[:, 7:])
 
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:

@@ -1,7 +1,7 @@
 """Batches that hold a budget of tokens, of sentences of like length, in an order that seed and epoch decide."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,16 @@ from torch import Tensor
 
 POOL = 200_000
 """Pairs that are sorted by length together: enough for little padding, few enough for any corpus."""
+WAITING = 64
+"""Pairs that found no room in a packed batch, when it is full."""
 SECTION = 6_000
 """Pairs in a row, about, that are sorted again where lengths are drawn anew each epoch: see `regroup`."""
+
+
+Side = Sequence[int] | np.ndarray
+"""Token ids of a sentence, ending with eos."""
+Ids = tuple[Side, Side]
+"""Those of a source and of its target."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Batch:
     """Source tokens that are not padding."""
     n_tgt: int
     """Target tokens that are not padding."""
+    segments: tuple[Int[Tensor, "b s"], Int[Tensor, "b t"]] | None = None
+    """For packed rows, which sentence of the row each source and target token is of, from 1; 0 is padding."""
 
     @property
     def padding(self) -> float:
@@ -39,10 +49,29 @@ class Batch:
         """The same batch on another device; a GPU fetches it while the processor goes on."""
         if self.src.device == device:
             return self
-        tensors = (self.src, self.tgt_in, self.tgt_out, self.real)
-        if device.type == "cuda":
-            tensors = tuple(x.pin_memory() for x in tensors)
-        return Batch(*(x.to(device, non_blocking=True) for x in tensors), self.index, self.n_src, self.n_tgt)
+
+        def moved(x: Tensor) -> Tensor:
+            return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+        tensors = (moved(x) for x in (self.src, self.tgt_in, self.tgt_out, self.real))
+        segments = None if self.segments is None else (moved(self.segments[0]), moved(self.segments[1]))
+        return Batch(*tensors, self.index, self.n_src, self.n_tgt, segments)
+
+    def copy(self) -> "Batch":
+        """A batch of the same content in tensors of its own."""
+        segments = None if self.segments is None else (self.segments[0].clone(), self.segments[1].clone())
+        tensors = (x.clone() for x in (self.src, self.tgt_in, self.tgt_out, self.real))
+        return Batch(*tensors, self.index, self.n_src, self.n_tgt, segments)
+
+    def take(self, other: "Batch") -> None:
+        """Take over the tokens of another packed batch of the same shape, in the same tensors; the rest stays as it is."""
+        assert self.segments is not None and other.segments is not None
+        for own, new in zip(
+            (self.src, self.tgt_in, self.tgt_out, *self.segments),
+            (other.src, other.tgt_in, other.tgt_out, *other.segments),
+            strict=True,
+        ):
+            own.copy_(new)
 
 
 class BatchPlan:
@@ -79,6 +108,10 @@ class BatchPlan:
                 if number >= start:
                     yield batches[k]
                 number += 1
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The pairs of an epoch, shuffled, for packing."""
+        return self._order(np.random.default_rng((self.seed, epoch)))
 
     def _order(self, generator: np.random.Generator) -> np.ndarray:
         n = len(self.src_lengths)
@@ -151,7 +184,7 @@ def pad(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> Int[Tensor, 
 
 
 def collate(
-    pairs: Sequence[tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray]],
+    pairs: Sequence[Ids],
     index: np.ndarray,
     pad_id: int,
     bos_id: int,
@@ -173,6 +206,60 @@ def _padded(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> tuple[np
     out = np.full(real.shape, pad_id, dtype=np.int64)
     out[real] = np.concatenate(rows)
     return out, real
+
+
+def pack(pairs: Iterable[tuple[int, Ids]], rows: int, width: int, pad_id: int, bos_id: int) -> Iterator[Batch]:
+    """Batches of `rows` rows of `width` tokens on each side, into which pairs are packed one after another, a source and its
+    target in the same row. No pair may be longer than `width`.
+
+    A pair goes into the first row that has room for it; if none has, it waits for the next batch. A batch is full when
+    `WAITING` pairs wait.
+    """
+    found, free, waiting = _empty(rows, width), np.full((rows, 2), width), list[tuple[int, Ids]]()
+    for pair in pairs:
+        if not _place(pair, found, free):
+            waiting.append(pair)
+        if len(waiting) == WAITING:
+            yield _collate_packed(found, width, pad_id, bos_id)
+            found, free, late = _empty(rows, width), np.full((rows, 2), width), waiting
+            waiting = [pair for pair in late if not _place(pair, found, free)]
+    while any(found):
+        yield _collate_packed(found, width, pad_id, bos_id)
+        found, free, late = _empty(rows, width), np.full((rows, 2), width), waiting
+        waiting = [pair for pair in late if not _place(pair, found, free)]
+
+
+def _empty(rows: int, width: int) -> list[list[tuple[int, Ids]]]:
+    return [[] for _ in range(rows)]
+
+
+def _place(pair: tuple[int, Ids], rows: list[list[tuple[int, Ids]]], free: np.ndarray) -> bool:
+    """Put a pair into the first row with room for it, if there is one."""
+    size = (len(pair[1][0]), len(pair[1][1]))
+    room = (free >= size).all(axis=1)
+    row = int(room.argmax())
+    if not room[row]:
+        return False
+    rows[row].append(pair)
+    free[row] -= size
+    return True
+
+
+def _collate_packed(rows: list[list[tuple[int, Ids]]], width: int, pad_id: int, bos_id: int) -> Batch:
+    arrays = [np.full((len(rows), width), fill, dtype=np.int64) for fill in (pad_id, pad_id, pad_id, 0, 0)]
+    src, tgt_in, tgt_out, of_src, of_tgt = arrays
+    for r, row in enumerate(rows):
+        s = t = 0
+        for number, (_, (source, target)) in enumerate(row, start=1):
+            n, m = len(source), len(target)
+            src[r, s : s + n], of_src[r, s : s + n] = source, number
+            tgt_out[r, t : t + m], of_tgt[r, t : t + m] = target, number
+            tgt_in[r, t], tgt_in[r, t + 1 : t + m] = bos_id, target[:-1]
+            s, t = s + n, t + m
+    real = np.flatnonzero(of_tgt)
+    index = np.array([i for row in rows for i, _ in row])
+    tensors = [torch.from_numpy(x) for x in (src, tgt_in, tgt_out, real, of_src, of_tgt)]
+    return Batch(*tensors[:4], index, int((of_src > 0).sum()), len(real), (tensors[4], tensors[5]))
 
 
 def generator_of(seed: int, epoch: int, pair: int) -> random.Random:

@@ -1,5 +1,7 @@
 """The Transformer of "Attention Is All You Need": an encoder, and a decoder that looks at its memory."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -9,6 +11,30 @@ from sightline.nn.cache import BlockCache
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
 from sightline.nn.mask import Mask
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Several sentences in a row of source tokens, and their translations in the row of target tokens, one after another.
+
+    Segments count the sentences of a row from 1; 0 is padding. A token sees its own sentence only, and its position is that in
+    the sentence.
+    """
+
+    src_segments: Int[Tensor, "b s"]
+    tgt_segments: Int[Tensor, "b t"]
+
+
+def _positions(segments: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
+    """How many tokens of its own sentence stand before each."""
+    place = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    first = torch.ones_like(segments, dtype=torch.bool)
+    first[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return place - torch.where(first, place, 0).cummax(dim=1).values
+
+
+def _together(q: Int[Tensor, "b tq"], k: Int[Tensor, "b tk"]) -> Bool[Tensor, "b 1 tq tk"]:
+    return q[:, None, :, None] == k[:, None, None, :]
 
 
 class DecodingState:
@@ -78,9 +104,16 @@ class EncoderDecoder(nn.Module):
         """The decoder's last hidden vectors for all target positions at once, each seeing only earlier ones."""
         return self.decoder(self.tgt_embed(tgt), Mask(causal=True), memory, Mask(keys=exists))
 
-    def hidden(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t m"]:
+    def hidden(
+        self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"], packing: Packing | None = None
+    ) -> Float[Tensor, "b t m"]:
         """What the head turns into logits: for a loss that never holds all of them."""
-        return self.decode(tgt, self.encode(src), src != self.pad_id)
+        if packing is None:
+            return self.decode(tgt, self.encode(src), src != self.pad_id)
+        of_src, of_tgt = packing.src_segments, packing.tgt_segments
+        memory = self.encoder(self.src_embed(src, _positions(of_src)), Mask(pairs=_together(of_src, of_src)))
+        own = Mask(causal=True, pairs=_together(of_tgt, of_tgt))
+        return self.decoder(self.tgt_embed(tgt, _positions(of_tgt)), own, memory, Mask(pairs=_together(of_tgt, of_src)))
 
     def forward(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t vocab"]:
         """Logits for the token after each target position; `tgt` begins with `bos_id`."""

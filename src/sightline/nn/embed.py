@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sightline.nn.dropout import Dropout
-from sightline.nn.position import Position
+from sightline.nn.position import At, Position
 
 
 class TokenEmbedding(nn.Module):
@@ -22,6 +22,6 @@ class TokenEmbedding(nn.Module):
         with torch.no_grad():
             self.tokens.weight.normal_(0.0, d_model**-0.5)
 
-    def forward(self, ids: Int[Tensor, "b t"], offset: int = 0) -> Float[Tensor, "b t m"]:
-        """Tokens that stand at the positions `offset`, `offset + 1`, ..."""
-        return self.dropout(self.position(self.tokens(ids) * self.scale, offset))
+    def forward(self, ids: Int[Tensor, "b t"], at: At = 0) -> Float[Tensor, "b t m"]:
+        """Tokens that stand at the positions `at`, `at + 1`, ... or each where `at` says."""
+        return self.dropout(self.position(self.tokens(ids) * self.scale, at))

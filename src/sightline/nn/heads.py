@@ -20,13 +20,23 @@ class _CrossEntropy(torch.autograd.Function):
     The gradient by the logits is softmax - (1 - smoothing) onehot - smoothing / vocab. The logits are read and written in
     `dtype` and summed up in float32; what smoothing adds, the same for every word, is never spread over the vocabulary: the
     mean of a token's logits is its hidden vector times the mean weight.
+
+    `counts` [n, 1] is 0 for the tokens that are to be left out, 1 for the others.
     """
 
     @staticmethod
     def forward(
-        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, dtype: torch.dtype, needs_grad: bool
+        ctx,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        counts: Tensor | None,
+        dtype: torch.dtype,
+        needs_grad: bool,
     ) -> Tensor:
         (count, vocab), w = (len(hidden), len(weight)), weight.to(dtype)
+        hidden = hidden if counts is None else hidden * counts
         mean_weight = weight.float().mean(dim=0)
         grads = _Gradients(hidden, weight) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
@@ -35,7 +45,8 @@ class _CrossEntropy(torch.autograd.Function):
             logits = h @ w.mT
             p = torch.softmax(logits, dim=1)
             p_target = p.gather(1, t)
-            total -= p_target.float().clamp_min(TINIEST).log_().sum()
+            log_p = p_target.float().clamp_min(TINIEST).log_()
+            total -= (log_p if counts is None else log_p.mul_(counts[rows])).sum()
             if smoothing:
                 total += smoothing * (logits.gather(1, t).float().sum() - (h.float() @ mean_weight).sum())
             if grads is not None:
@@ -45,13 +56,13 @@ class _CrossEntropy(torch.autograd.Function):
             if smoothing:
                 grads.hidden.sub_(smoothing * mean_weight)
                 grads.weight.sub_(smoothing / vocab * hidden.float().sum(dim=0))
-            grads.save(ctx)
+            grads.save(ctx, counts)
         return total.float()
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
 
 
 class _RDrop(torch.autograd.Function):
@@ -67,10 +78,12 @@ class _RDrop(torch.autograd.Function):
         targets: Tensor,
         smoothing: float,
         alpha: float,
+        counts: Tensor | None,
         dtype: torch.dtype,
         needs_grad: bool,
     ) -> Tensor:
         (count, vocab), w = (hidden.shape[1], len(weight)), weight.to(dtype)
+        hidden = hidden if counts is None else hidden * counts
         grads = _Gradients(hidden, weight) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows in _chunks(
@@ -81,20 +94,21 @@ class _RDrop(torch.autograd.Function):
             log_ratio = logits[0] - logits[1]
             picked, mean = logits.gather(2, t), logits.mean(dim=2, keepdim=True)
             log_z = logits.logsumexp(dim=2, keepdim=True)
-            total += (log_z - (1.0 - smoothing) * picked - smoothing * mean).sum() / 2
+            cost = log_z - (1.0 - smoothing) * picked - smoothing * mean
+            total += (cost if counts is None else cost * counts[rows]).sum() / 2
             p = logits.sub_(log_z).exp_()
             total += alpha / 2 * _symmetric_kl_(p, log_ratio.sub_(log_z[0] - log_z[1]), alpha)
             if grads is not None:
                 p.sub_(smoothing / vocab).scatter_add_(2, t, p.new_full(t.shape, smoothing - 1.0)).div_(2)
                 grads.add((slice(None), rows), p.to(dtype), h, w)
         if grads is not None:
-            grads.save(ctx)
+            grads.save(ctx, counts)
         return total.float()
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None, None
 
 
 def _chunks(count: int, size: int, device: torch.device) -> Iterator[slice]:
@@ -119,8 +133,10 @@ class _Gradients:
         else:
             self.weight += by_logits.mT @ hidden
 
-    def save(self, ctx: Any) -> None:
-        """For the backward pass."""
+    def save(self, ctx: Any, counts: Tensor | None) -> None:
+        """For the backward pass. Hidden vectors that do not count, which were taken as zero, get no gradient."""
+        if counts is not None:
+            self.hidden.mul_(counts)
         ctx.save_for_backward(self.hidden, self.weight.to(self.dtype))
 
 
@@ -150,22 +166,32 @@ class VocabularyHead(nn.Module):
         return nn.functional.linear(hidden, self.weight.to(hidden.dtype))
 
     def loss(
-        self, hidden: Float[Tensor, "n m"], targets: Int[Tensor, " n"], smoothing: float = 0.0
+        self,
+        hidden: Float[Tensor, "n m"],
+        targets: Int[Tensor, " n"],
+        smoothing: float = 0.0,
+        counts: Float[Tensor, "n 1"] | None = None,
     ) -> Float[Tensor, ""]:
         """Summed label-smoothed cross-entropy in nats (Szegedy et al. 2016, section 7): each target keeps 1 - smoothing and
         every word of the vocabulary gets smoothing / vocab, the definition of torch's `cross_entropy`.
 
-        Computed in chunks, forward and backward together, so memory does not grow with tokens times vocabulary.
+        Computed in chunks, forward and backward together, so memory does not grow with tokens times vocabulary. Tokens whose
+        `counts` is 0 are left out, where taking them away would change the shape; it has the type of `hidden`.
         """
-        return self._loss(_CrossEntropy, hidden, targets, smoothing)
+        return self._loss(_CrossEntropy, hidden, targets, smoothing, counts)
 
     def r_drop_loss(
-        self, hidden: Float[Tensor, "2 n m"], targets: Int[Tensor, " n"], smoothing: float, alpha: float
+        self,
+        hidden: Float[Tensor, "2 n m"],
+        targets: Int[Tensor, " n"],
+        smoothing: float,
+        alpha: float,
+        counts: Float[Tensor, "n 1"] | None = None,
     ) -> Float[Tensor, ""]:
         """R-Drop (Liang et al. 2021, equation 4), halved to be on the scale of `loss`: the mean cross-entropy of two passes with
         different dropout, and alpha / 2 times the mean of the two Kullback-Leibler divergences of their predictions.
         """
-        return self._loss(_RDrop, hidden, targets, smoothing, alpha)
+        return self._loss(_RDrop, hidden, targets, smoothing, alpha, counts)
 
     def _loss(self, loss: type[torch.autograd.Function], hidden: Tensor, *given: Any) -> Tensor:
         device = hidden.device.type

@@ -3,8 +3,11 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+At = int | Int[Tensor, "b t"]
+"""Where embeddings stand: the position of the first of each row, the others after it, or the position of each."""
 
 
 class Position(nn.Module):
@@ -17,8 +20,8 @@ class Position(nn.Module):
     turns_heads = False
     """Whether `rotate` does anything."""
 
-    def forward(self, x: Float[Tensor, "b t m"], offset: int = 0) -> Float[Tensor, "b t m"]:
-        """Embeddings of the positions `offset`, `offset + 1`, ... with what the scheme adds to them."""
+    def forward(self, x: Float[Tensor, "b t m"], at: At = 0) -> Float[Tensor, "b t m"]:
+        """Embeddings that stand at `at`, with what the scheme adds to them."""
         return x
 
     def rotate(self, x: Float[Tensor, "b h t d"], offset: int = 0) -> Float[Tensor, "b h t d"]:
@@ -42,11 +45,11 @@ class Sinusoidal(Position):
         super().__init__(d_model, max_len, n_heads)
         self.register_buffer("table", sinusoids(max_len, d_model), persistent=False)
 
-    def forward(self, x: Tensor, offset: int = 0) -> Tensor:  # noqa: D102
-        end = offset + x.shape[1]
+    def forward(self, x: Tensor, at: At = 0) -> Tensor:  # noqa: D102
+        end = x.shape[1] + (at if isinstance(at, int) else 0)  # no sentence is longer than its row
         if end > self.table.shape[0]:
             self.table = sinusoids(2 * end, self.d_model).to(self.table)
-        return x + self.table[offset:end].to(x.dtype)
+        return x + (self.table[at:end] if isinstance(at, int) else self.table[at]).to(x.dtype)
 
 
 class Learned(Position):
@@ -59,13 +62,15 @@ class Learned(Position):
         super().__init__(d_model, max_len, n_heads)
         self.weight = nn.Parameter(torch.randn(max_len, d_model) * d_model**-0.5)
 
-    def forward(self, x: Tensor, offset: int = 0) -> Tensor:  # noqa: D102
-        if offset + x.shape[1] > self.max_len:
+    def forward(self, x: Tensor, at: At = 0) -> Tensor:  # noqa: D102
+        if not isinstance(at, int):
+            return x + self.weight[at]
+        if at + x.shape[1] > self.max_len:
             raise ValueError(
-                f"{offset + x.shape[1]} positions, but learned positions end at max_len = {self.max_len}; "
+                f"{at + x.shape[1]} positions, but learned positions end at max_len = {self.max_len}; "
                 "shorten the text, or train with a larger model.max_len"
             )
-        return x + self.weight[offset : offset + x.shape[1]]
+        return x + self.weight[at : at + x.shape[1]]
 
 
 class Rotary(Position):

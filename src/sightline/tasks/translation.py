@@ -10,7 +10,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sightline.data.batches import SECTION, Batch, BatchPlan, collate, generator_of, pad, padded_size, regroup
+from sightline.data.batches import (
+    SECTION,
+    Batch,
+    BatchPlan,
+    Ids,
+    Side,
+    collate,
+    generator_of,
+    pack,
+    pad,
+    padded_size,
+    regroup,
+)
 from sightline.data.evaluation import Example
 from sightline.data.prepared import Prepared
 from sightline.data.text import Pairs
@@ -19,11 +31,8 @@ from sightline.decoding.beam import beam_search
 from sightline.decoding.greedy import greedy
 from sightline.decoding.protocol import DecodingSettings, Hypothesis
 from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.encoder_decoder import EncoderDecoder, Packing
 from sightline.tasks.task import Evaluation, Loss
-
-Ids = tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray]
-"""Token ids of a source and of its target."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +94,30 @@ def translation_loss(
     smoothing: float = 0.0,
     r_drop: float = 0.0,
     real: Int[Tensor, " n"] | None = None,
+    packing: Packing | None = None,
 ) -> Float[Tensor, ""]:
     """Label-smoothed cross-entropy in nats, summed over the target tokens that are not padding: those at the places `real` of
-    `tgt_out`, which are looked for if they are not given.
+    `tgt_out`, which are looked for if they are not given. With `packing`, rows hold several sentences each, and nothing is looked
+    for, so that all batches of a size take the same operations.
 
     With `r_drop`, the alpha of R-Drop, the sentences pass twice with different dropout: see `VocabularyHead.r_drop_loss`.
     """
-    targets = tgt_out.flatten()
-    if real is None:
-        real = (targets != model.pad_id).nonzero()[:, 0]
-    targets = targets[real]
-    if not r_drop:
-        hidden = model.hidden(src, tgt_in).flatten(0, 1)
-        return model.head.loss(hidden.index_select(0, real), targets, smoothing)
-    passes = model.hidden(src.repeat(2, 1), tgt_in.repeat(2, 1)).unflatten(0, (2, -1)).flatten(1, 2)
-    return model.head.r_drop_loss(passes.index_select(1, real), targets, smoothing, r_drop)
+    targets, counts = tgt_out.flatten(), None
+    if r_drop:
+        packing = (
+            None if packing is None else Packing(packing.src_segments.repeat(2, 1), packing.tgt_segments.repeat(2, 1))
+        )
+        hidden = model.hidden(src.repeat(2, 1), tgt_in.repeat(2, 1), packing).unflatten(0, (2, -1)).flatten(1, 2)
+    else:
+        hidden = model.hidden(src, tgt_in, packing).flatten(0, 1)
+    if packing is not None:
+        counts = (targets != model.pad_id)[:, None].to(hidden.dtype)
+    else:
+        real = (targets != model.pad_id).nonzero()[:, 0] if real is None else real
+        hidden, targets = hidden.index_select(-2, real), targets[real]
+    if r_drop:
+        return model.head.r_drop_loss(hidden, targets, smoothing, r_drop, counts)
+    return model.head.loss(hidden, targets, smoothing, counts)
 
 
 class TranslationTask:
@@ -107,6 +125,8 @@ class TranslationTask:
 
     `weights` says how often an epoch sees each corpus. Validations take at most `max_validated` sentences; those along the way
     translate with a beam of `validation_beam` and show `samples` of them, the final ones as `decoding` says.
+
+    Batches for training are padded, of sentences of like length, or `packed`, all of one shape: see `data.batches.pack`.
     """
 
     def __init__(
@@ -124,6 +144,7 @@ class TranslationTask:
         max_validated: int = 2000,
         validation_beam: int = 1,
         samples: int = 2,
+        packed: bool = False,
     ) -> None:
         self.prepared, self.tokenizer = prepared, prepared.tokenizer
         self.label_smoothing, self.r_drop = label_smoothing, r_drop
@@ -135,6 +156,7 @@ class TranslationTask:
         self.sampled = self.tokenizer.settings.dropout > 0
         growth, self.section = self._look_ahead() if self.sampled else (1.0, 1)
         budget = max(1, round(batch_tokens / growth))
+        self.width = self._row_width() if packed else None
         self.plan = BatchPlan(self.pairs.src_lengths, self.pairs.tgt_lengths, budget, seed, self.pairs.corpus, weights)
 
     def batches(self, split: str, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -142,11 +164,30 @@ class TranslationTask:
         if split != "train":
             yield from self._evaluation_batches(self.examples(split))
             return
+        if self.width is not None:
+            rows = max(1, self.batch_tokens // self.width)
+            made = pack(
+                self._pairs_of(epoch, self.width), rows, self.width, self.tokenizer.pad_id, self.tokenizer.bos_id
+            )
+            yield from itertools.islice(made, start, None)
+            return
         if self.sampled:
             yield from self._sampled_batches(epoch, start)
             return
         for index in self.plan.epoch(epoch, start):
             yield self._collate([self.pairs.pair(int(i)) for i in index], index)
+
+    def _row_width(self) -> int:
+        """Tokens of a packed row: a multiple of 64, at least 128, and enough for the longest sentence."""
+        longest = max(int(self.pairs.src_lengths.max()), int(self.pairs.tgt_lengths.max()))
+        longest = min(self.max_len, 2 * longest if self.sampled else longest)  # BPE-dropout makes them longer
+        return max(128, -(-longest // 64) * 64)
+
+    def _pairs_of(self, epoch: int, width: int) -> Iterator[tuple[int, Ids]]:
+        """The pairs of an epoch, shuffled, none with more than `width` tokens."""
+        for i in self.plan.order(epoch).tolist():
+            src, tgt = self._sample(i, epoch) if self.sampled else self.pairs.pair(i)
+            yield i, (self._cut(src, width), self._cut(tgt, width))
 
     def _sampled_batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Batches of the pieces that BPE-dropout draws: those of some batches of the plan, sorted by their own lengths."""
@@ -184,9 +225,10 @@ class TranslationTask:
         found = self.tokenizer.sample_src(src, to or None, generator), self.tokenizer.sample_tgt(tgt, generator)
         return self._cut(found[0]), self._cut(found[1])
 
-    def _cut(self, ids: list[int]) -> list[int]:
-        """At most as many tokens as the model takes, eos the last."""
-        return ids if len(ids) <= self.max_len else [*ids[: self.max_len - 1], self.tokenizer.eos_id]
+    def _cut(self, ids: Side, most: int | None = None) -> Side:
+        """At most as many tokens as the model takes, or `most`, eos the last."""
+        most = self.max_len if most is None else most
+        return ids if len(ids) <= most else [*ids[: most - 1], self.tokenizer.eos_id]
 
     def examples(self, split: str) -> list[Example]:
         """The sentences of "valid" (at most `max_validated`, the same ones each time) or "test"."""
@@ -211,8 +253,9 @@ class TranslationTask:
 
     def _loss(self, model: nn.Module, batch: Batch, smoothing: float, r_drop: float = 0.0) -> Loss:
         assert isinstance(model, EncoderDecoder)
-        loss = translation_loss(model, batch.src, batch.tgt_in, batch.tgt_out, smoothing, r_drop, batch.real)
-        return Loss(loss, batch.n_tgt)
+        given = batch.src, batch.tgt_in, batch.tgt_out
+        packing = None if batch.segments is None else Packing(*batch.segments)
+        return Loss(translation_loss(model, *given, smoothing, r_drop, batch.real, packing), batch.n_tgt)
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:

@@ -13,10 +13,10 @@ import torch
 from sightline.data.ahead import ahead
 from sightline.errors import out_of_memory
 from sightline.files import locked
-from sightline.tasks.task import Loss
 from sightline.training.diagnose import NonFiniteError, explain_non_finite, explain_out_of_memory
 from sightline.training.finish import finish, validate
-from sightline.training.optim import clip
+from sightline.training.optim import clip, set_learning_rate
+from sightline.training.replay import at_work
 from sightline.training.run import Run
 from sightline.training.working import WorkingCopy
 
@@ -76,7 +76,7 @@ def _steps(run: Run) -> Iterator[Step]:
     state = run.state
     if state.step == 0:
         run.save()  # what was chosen for this machine holds from the first step on
-    working = WorkingCopy(run.model, state.precision, compiled=state.compiled)
+    working = at_work(run.model, state.precision, compiled=state.compiled)
     while not _ended(run):
         for step in _epoch(run, working):
             yield step
@@ -119,17 +119,12 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     """One optimiser step over one or several batches; the gradient is that of their joint mean per token."""
     index = run.state.step + 1
     lr = run.learning_rate(index)
-    for group in run.optimizer.param_groups:
-        group["lr"] = lr
+    set_learning_rate(run.optimizer, lr)
     count = sum(batch.n_tgt for batch in batches)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
-    working.refresh()
     try:
         for batch in batches:
-            loss: Loss = run.task.loss(working.model, batch)
-            (loss.total / count).backward()
-            working.hand_over()
-            total += loss.total.detach()
+            total += working.gradient(run.task, batch, count)
     except (MemoryError, RuntimeError) as error:
         if out_of_memory(error):
             raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
@@ -139,8 +134,7 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
         raise _non_finite(run, batches, "loss")
     if not math.isfinite(norm):
         raise _non_finite(run, batches, "gradient")
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
+    working.update(run.optimizer)
     if run.ema is not None:
         run.ema.update(run.model, index)
     run.state.step = index
@@ -152,6 +146,7 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
 
 def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
     working = WorkingCopy(run.model, run.state.precision)  # not compiled: each module can be watched
+    working.refresh()
     return explain_non_finite(run.model, working.model, run.task, batches, run.state.step + 1, what)
 
 

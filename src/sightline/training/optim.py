@@ -25,7 +25,18 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, precision: str = "
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    return cls(groups, lr=settings.lr or 0.0, betas=settings.betas, eps=settings.eps, fused=True)
+    device = matrices[0].device
+    lr = torch.zeros((), device=device) if device.type == "cuda" else 0.0
+    return cls(groups, lr=lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=device.type == "cuda")
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step, for all weights. On a GPU it stays in its place, where a recorded step looks for it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 class Muon(torch.optim.Optimizer):
@@ -55,7 +66,9 @@ class Muon(torch.optim.Optimizer):
             {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
         ]
-        super().__init__([group for group in groups if group["params"]], {"lr": 0.0, "betas": betas, "eps": eps})
+        device = next(model.parameters()).device
+        lr = torch.zeros((), device=device) if device.type == "cuda" else 0.0
+        super().__init__([group for group in groups if group["params"]], {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -75,7 +88,7 @@ class Muon(torch.optim.Optimizer):
                 self._adam(params, group)
         return loss
 
-    def _muon(self, params: list[nn.Parameter], lr: float) -> None:
+    def _muon(self, params: list[nn.Parameter], lr: float | Tensor) -> None:
         """Nesterov's momentum, orthogonalised: matrices of a shape together, each shape moved by the same distance."""
         gradients = [cast(Tensor, p.grad) for p in params]
         for p in params:
@@ -91,26 +104,27 @@ class Muon(torch.optim.Optimizer):
         for shape, pairs in alike.items():
             moved, along = zip(*pairs, strict=True)
             updates = orthogonalize(torch.cat(along).to(self.dtype)).to(moved[0].dtype)
-            distance = lr * 0.2 * max(shape) ** 0.5
-            torch._foreach_add_(moved, updates.split([len(m) for m in moved]), alpha=-distance)
+            updates *= lr * (0.2 * max(shape) ** 0.5)
+            torch._foreach_sub_(moved, updates.split([len(m) for m in moved]))
 
     def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
         gradients = [cast(Tensor, p.grad) for p in params]
         for p in params:
             if not (state := self.state[p]):
-                state["step"] = torch.zeros(())
+                state["step"] = torch.zeros((), device=p.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
         torch._foreach_add_(steps, 1.0)
-        counts = [float(step) for step in steps]  # kept by the processor: nothing is waited for
+        counts = steps if params[0].is_cuda else [float(step) for step in steps]  # nothing is waited for
         torch._foreach_lerp_(means, gradients, 1.0 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
         sizes = torch._foreach_div(squares, [1.0 - beta2**count for count in counts])
         torch._foreach_sqrt_(sizes)
         torch._foreach_add_(sizes, group["eps"])
-        torch._foreach_addcdiv_(params, means, sizes, [-group["lr"] / (1.0 - beta1**count) for count in counts])
+        torch._foreach_div_(sizes, [-group["lr"] / (1.0 - beta1**count) for count in counts])
+        torch._foreach_addcdiv_(params, means, sizes)
 
 
 AsMatrices = Callable[[Tensor], Tensor]

@@ -54,15 +54,14 @@ def _timed(
     src, tgt = (torch.randint(3, vocab_size, (rows, length), device=device) for _ in range(2))
 
     def gradient() -> None:
+        working.refresh()
         loss = translation_loss(working.model, src, tgt, tgt, settings.label_smoothing, settings.r_drop)
         (loss / tgt.numel()).backward()
         working.hand_over()
         clip(model, settings.clip)
 
     def update() -> None:
-        optimizer.step()
-        working.refresh()
-        optimizer.zero_grad(set_to_none=True)
+        working.update(optimizer)
 
     gradient()
     update()

@@ -84,6 +84,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         max_validated=recipe.train.max_validated,
         validation_beam=recipe.train.validation_beam,
         samples=recipe.train.samples,
+        packed=state.compiled and device.type == "cuda",
     )
     run = Run(
         recipe=recipe,

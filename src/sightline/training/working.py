@@ -4,7 +4,7 @@ and whose blocks are compiled on a GPU.
 """
 
 import copy
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from sightline.bundle import PRECISIONS
 from sightline.nn.block import Block
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
+from sightline.tasks.task import Task
 
 IN_FULL = (TokenEmbedding, VocabularyHead)
 """Modules that keep float32 weights, the model's own: their gradients are sums over all tokens of a batch."""
@@ -34,7 +35,8 @@ class WorkingCopy(Generic[Model]):
     runs as it is.
     """
 
-    def __init__(self, model: Model, precision: str, *, compiled: bool = False) -> None:
+    def __init__(self, model: Model, precision: str, *, compiled: bool = False, dynamic: bool = True) -> None:
+        self.trained = model
         self.model = model
         """The model whose loss is to be computed."""
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
@@ -48,7 +50,22 @@ class WorkingCopy(Generic[Model]):
         own = dict(model.named_parameters())
         self._pairs = [(own[name], p) for name, p in self.model.named_parameters() if id(p) not in shared]
         if compiled:
-            _compile(self.model)
+            _compile(self.model, dynamic=dynamic)
+
+    def gradient(self, task: Task, batch: Any, count: int | Tensor) -> Tensor:
+        """Add the gradient of a batch's loss, divided by `count`, to the gradients of the trained model, with its weights as they
+        are now. Returns the loss, summed.
+        """
+        self.refresh()
+        loss = task.loss(self.model, batch)
+        (loss.total / count).backward()
+        self.hand_over()
+        return loss.total.detach()
+
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of the optimizer, after which the gradients are forgotten."""
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -72,12 +89,12 @@ class WorkingCopy(Generic[Model]):
             worker.grad = None
 
 
-def _compile(model: nn.Module) -> None:
-    """Block by block, so that a program serves many layers, and with sizes left open, so that it serves all batches."""
+def _compile(model: nn.Module, *, dynamic: bool) -> None:
+    """Block by block, so that a program serves many layers; if `dynamic` with sizes left open, so that it serves all batches."""
     torch._dynamo.config.suppress_errors = True
     for module in model.modules():
         if isinstance(module, COMPILED):
-            module.compile(dynamic=True)
+            module.compile(dynamic=dynamic)
 
 
 def _convert(module: nn.Module, kind: torch.dtype, shared: set[int]) -> None:
