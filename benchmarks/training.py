@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class Worker:
             text=True,
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(setup["threads"])},
         )
-        self.memory = 0
+        self.memory, self.warmed = 0, False
         for batch in range(setup["count"]):  # and again, for what is compiled or chosen the second time
             self._ask(batch)
         for batch in range(setup["count"]):
@@ -119,6 +119,9 @@ class Worker:
 
     def warm(self) -> None:
         """Wait for the first passes, which do not count."""
+        if self.warmed and self.process.poll() is None:
+            return
+        self.warmed = True
         self.parameters = self._answer()["parameters"]
         for _ in range(2 * self.setup["count"]):
             self._answer()
@@ -288,12 +291,18 @@ def measure(
             for toolkit in toolkits
             for precision in args.formats
             for variant in variants(toolkit)
+            if variant not in args.without
         ]
+        others.sort(key=lambda each: "compiled" in each[1])  # those that take long to start come last
         ready = {each: start(*each) for each in others} if args.device == "cuda" else {}
         for worker in [*mine, *floors, *ready.values()]:
             alive.enter_context(worker)
         for worker in [*mine, *floors]:
             worker.warm()
+        for each, worker in ready.items():
+            if "compiled" not in each[1]:
+                with suppress(Ended):
+                    worker.warm()
         turns = [[worker.turn() for worker in [*mine, *floors]] for _ in range(args.rounds)]
         seconds = list(zip(*turns, strict=True))
         floor = [statistics.median(seconds[len(mine) + k]) for k in (0, 1)]
@@ -357,6 +366,9 @@ def main() -> None:
     names = [t.module.removeprefix("of_") for t in PEERS]
     parser.add_argument("--toolkits", nargs="*", choices=names, default=names, help="the peers; all, if not given")
     parser.add_argument("--formats", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="VARIANT", help="variants of the peers to leave out"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)

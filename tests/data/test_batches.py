@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.data.batches import BatchPlan, collate, generator_of, pad, regroup
+from sightline.data.batches import BatchPlan, Ids, collate, generator_of, pack, pad, regroup
 from sightline.data.text import Pairs, PairWriter
 from sightline.errors import DataError
 
@@ -119,3 +119,35 @@ def test_a_damaged_corpus_says_so(tmp_path: Path) -> None:
     (tmp_path / "train.tgt.ends").unlink()
     with pytest.raises(DataError, match="missing or damaged"):
         Pairs.open(tmp_path, "train")
+
+
+def sentences(n: int = 400) -> list[tuple[int, Ids]]:
+    src, tgt = lengths(n)
+    return [(i, ([*range(3, 2 + src[i]), 2], [*range(4, 3 + tgt[i]), 2])) for i in range(n)]
+
+
+def test_packed_rows_hold_every_pair_once_whole_and_on_both_sides_of_a_row() -> None:
+    pairs = sentences()
+    batches = list(pack(pairs, rows=16, width=64, pad_id=0, bos_id=1))
+    assert {batch.src.shape for batch in batches} | {batch.tgt_in.shape for batch in batches} == {(16, 64)}
+    assert sorted(np.concatenate([batch.index for batch in batches]).tolist()) == list(range(400))
+    found = []
+    for batch in batches:
+        assert batch.segments is not None
+        of_src, of_tgt = batch.segments
+        for row in range(16):
+            for number in range(1, int(of_src[row].max()) + 1):
+                src, tgt = batch.src[row][of_src[row] == number], batch.tgt_out[row][of_tgt[row] == number]
+                assert batch.tgt_in[row][of_tgt[row] == number].tolist() == [1, *tgt[:-1].tolist()]
+                found.append((src.tolist(), tgt.tolist()))
+        assert not batch.src[of_src == 0].any() and not batch.tgt_in[of_tgt == 0].any()
+        assert batch.tgt_out.flatten()[batch.real].ne(0).all() and batch.n_tgt == len(batch.real) == int(
+            (of_tgt > 0).sum()
+        )
+    wanted = [(list(src), list(tgt)) for _, (src, tgt) in pairs]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_little_of_packed_rows_is_padding() -> None:
+    batches = list(pack(sentences(2000), rows=64, width=128, pad_id=0, bos_id=1))
+    assert len(batches) > 2 and all(batch.padding < 0.1 for batch in batches[:-1])

@@ -4,13 +4,15 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from sightline.data.batches import collate, pack
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import ModelConfig, build_model
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.encoder_decoder import EncoderDecoder, Packing
 from sightline.nn.cores import CORES
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.norm import NORMS
@@ -217,3 +219,41 @@ def test_the_gradient_of_a_working_copy_in_bf16_is_near_that_in_float32(variant:
     near = 0.95 if variant == "core cosine" else 0.99  # its scores, sharpened tenfold, are rounded tenfold
     assert torch.nn.functional.cosine_similarity(exact, low, dim=0) > near
     assert 0.95 < low.norm() / exact.norm() < 1.05
+
+
+@each
+def test_sentences_packed_into_rows_give_the_gradient_of_padded_ones(variant: str) -> None:
+    model = make(variant)
+    numbers = np.random.default_rng(3)
+    pairs = [[numbers.integers(4, VOCAB, n).tolist() for n in numbers.integers(1, 12, 2)] for _ in range(30)]
+    (packed,) = pack(((i, (src, tgt)) for i, (src, tgt) in enumerate(pairs)), rows=9, width=32, pad_id=0, bos_id=1)
+    padded = collate([(src, tgt) for src, tgt in pairs], packed.index, 0, 1)
+    assert packed.n_tgt == padded.n_tgt and packed.segments is not None
+    found = []
+    for one, packing in ((packed, Packing(*packed.segments)), (padded, None)):
+        model.zero_grad()
+        loss = translation_loss(model, one.src, one.tgt_in, one.tgt_out, 0.1, real=one.real, packing=packing)
+        (loss / one.n_tgt).backward()
+        found.append((loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-5)
+
+
+def test_in_bf16_no_weight_gets_a_gradient_that_is_too_small() -> None:
+    """As those of norms were, which were summed up in bf16 over all tokens."""
+    torch.manual_seed(0)
+    model = build_model(
+        ModelConfig(**SMALL | {"d_model": 32, "residual_dropout": 0.0, "embedding_dropout": 0.0}), 50, 50
+    )
+    src, tgt = (torch.randint(4, 50, (256, 12)) for _ in range(2))
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        working = WorkingCopy(model, precision)
+        model.zero_grad()
+        (translation_loss(working.model, src, tgt, tgt, 0.1) / 1000).backward()
+        working.hand_over()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    for name, exact in gradients[0].items():
+        if "k_proj.bias" not in name:  # which is zero, for it moves all scores of a query alike
+            share = (gradients[1][name] * exact).sum() / (exact * exact).sum()
+            assert share == pytest.approx(1.0, abs=0.03), name

@@ -56,7 +56,7 @@ class Dropout(nn.Module):
         """Drop elements of `x` while training; `x` itself otherwise."""
         if not self.training or self.threshold == 0:
             return x
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return nn.functional.dropout(x, self.p, training=True)
         return _Drop.apply(x, self.threshold)
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class LayerNorm(nn.LayerNorm):
     """Each vector brought to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016).
 
-    In a half format on a CPU the gradients of scale and shift are computed here, as matrix products that sum up in float32: torch's
-    own kernel sums them up in the half format, where a sum over some thousand tokens stops growing (too small by a tenth to a
-    third, measured with torch 2.13).
+    In a half format on a CPU the gradients of scale and shift are computed here, as matrix products that sum up in float32:
+    torch's own kernel sums them up in the half format, where a sum over some thousand tokens stops growing (too small by a tenth
+    to a third, measured with torch 2.13).
     """
 
     def forward(self, x: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:

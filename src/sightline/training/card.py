@@ -3,11 +3,11 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from sightline import __version__
 from sightline.data.prepared import Prepared
 from sightline.errors import UserError
 from sightline.training.recipe import RECIPES, Recipe, read_recipe, recipe_names
@@ -27,7 +27,7 @@ def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict
 {figures}
 Trained for {state.step} steps ({state.tokens:,} target tokens, {state.epoch} epochs and {state.batch} batches,
 {state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, seed {train["seed"]},
-sightline {version("sightline")}, torch {torch.__version__}. Weights kept in {fields["saved_precision"]}.
+sightline {__version__}, torch {torch.__version__}. Weights kept in {fields["saved_precision"]}.
 
 ## Data
 

@@ -51,7 +51,7 @@ class ReplayedCopy(WorkingCopy[Model]):
     """
 
     def __init__(self, model: Model, precision: str) -> None:
-        super().__init__(model, precision, compiled=True, dynamic=False)
+        super().__init__(model, precision, compiled=True)
         self._count = torch.ones((), device=next(model.parameters()).device)
         self._batch: Batch | None = None
         self._gradient: Recorded[Tensor] | None = None
@@ -91,7 +91,5 @@ class ReplayedCopy(WorkingCopy[Model]):
 
 
 def at_work(model: Model, precision: str, *, compiled: bool) -> WorkingCopy[Model]:
-    """The working copy for the device that the model is on."""
-    if compiled and next(model.parameters()).is_cuda:
-        return ReplayedCopy(model, precision)
-    return WorkingCopy(model, precision, compiled=compiled)
+    """The working copy that a run asks for."""
+    return ReplayedCopy(model, precision) if compiled else WorkingCopy(model, precision)

@@ -45,9 +45,9 @@ class TrainSettings(Settings):
     """Weight of R-Drop: each batch passes twice with different dropout, and what is predicted should agree; 0 for none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the computation; weights are float32 all the same. auto measures which is faster here."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Whether torch's compiler fuses the small operations of each block, which takes it a minute at the start. auto: on a GPU
-    where it can (it needs Triton and a C compiler)."""
+    compile: bool = False
+    """On a GPU: sentences packed into rows, blocks compiled (half a minute at the start, with Triton and a C compiler), steps
+    recorded and replayed. Experimental: compare its first thousand steps with those of a run without."""
     threads: int = Field(default=0, ge=0)
     """Processor threads; 0: all cores."""
     ema: float = Field(default=0.0, ge=0, lt=1)

@@ -84,7 +84,7 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         max_validated=recipe.train.max_validated,
         validation_beam=recipe.train.validation_beam,
         samples=recipe.train.samples,
-        packed=state.compiled and device.type == "cuda",
+        packed=state.compiled,
     )
     run = Run(
         recipe=recipe,
@@ -118,9 +118,11 @@ def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.
     state.threads = state.threads or settings.threads or usable_cores()
     state.batch_tokens = state.batch_tokens or settings.batch_tokens
     if not state.precision:
-        state.compiled = settings.compile == "on" or (settings.compile == "auto" and can_compile(device))
-        if state.compiled:
-            notes.append("blocks are compiled, which takes a minute at the start (train.compile=off to do without)")
+        state.compiled = settings.compile
+        if settings.compile and not can_compile(device):
+            raise ConfigError(
+                "train.compile = true needs a CUDA GPU, Triton and a C compiler. Leave it out to train without."
+            )
         state.precision = settings.precision
         if settings.precision == "auto":
             state.precision, why = choose_precision(device)

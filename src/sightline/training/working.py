@@ -18,7 +18,7 @@ from sightline.tasks.task import Task
 IN_FULL = (TokenEmbedding, VocabularyHead)
 """Modules that keep float32 weights, the model's own: their gradients are sums over all tokens of a batch."""
 COMPILED = (Block, TokenEmbedding)
-"""Modules that are compiled where anything is: one program serves all layers alike, for any number and length of sentences."""
+"""Modules that are compiled where anything is: one program serves all layers alike."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -35,7 +35,7 @@ class WorkingCopy(Generic[Model]):
     runs as it is.
     """
 
-    def __init__(self, model: Model, precision: str, *, compiled: bool = False, dynamic: bool = True) -> None:
+    def __init__(self, model: Model, precision: str, *, compiled: bool = False) -> None:
         self.trained = model
         self.model = model
         """The model whose loss is to be computed."""
@@ -50,7 +50,7 @@ class WorkingCopy(Generic[Model]):
         own = dict(model.named_parameters())
         self._pairs = [(own[name], p) for name, p in self.model.named_parameters() if id(p) not in shared]
         if compiled:
-            _compile(self.model, dynamic=dynamic)
+            _compile(self.model)
 
     def gradient(self, task: Task, batch: Any, count: int | Tensor) -> Tensor:
         """Add the gradient of a batch's loss, divided by `count`, to the gradients of the trained model, with its weights as they
@@ -80,7 +80,8 @@ class WorkingCopy(Generic[Model]):
         pairs = [(master, worker) for master, worker in self._pairs if worker.grad is not None]
         if not pairs:
             return
-        gradients = [cast(Tensor, worker.grad).to(master.dtype) for master, worker in pairs]
+        gradients = [torch.empty_like(master) for master, _ in pairs]
+        torch._foreach_copy_(gradients, [cast(Tensor, worker.grad) for _, worker in pairs])
         earlier = [(master.grad, gradient) for (master, _), gradient in zip(pairs, gradients, strict=True)]
         if sums := [(grad, gradient) for grad, gradient in earlier if grad is not None]:
             torch._foreach_add_(*map(list, zip(*sums, strict=True)))
@@ -89,12 +90,12 @@ class WorkingCopy(Generic[Model]):
             worker.grad = None
 
 
-def _compile(model: nn.Module, *, dynamic: bool) -> None:
-    """Block by block, so that a program serves many layers; if `dynamic` with sizes left open, so that it serves all batches."""
+def _compile(model: nn.Module) -> None:
+    """Block by block, so that a program serves many layers, for batches of one shape."""
     torch._dynamo.config.suppress_errors = True
     for module in model.modules():
         if isinstance(module, COMPILED):
-            module.compile(dynamic=dynamic)
+            module.compile(dynamic=False, options={"max_autotune_pointwise": True})
 
 
 def _convert(module: nn.Module, kind: torch.dtype, shared: set[int]) -> None:
