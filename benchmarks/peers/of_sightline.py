@@ -53,14 +53,16 @@ class Step:
         pairs = [list(enumerate(self._pairs(batch))) for batch in given]
         rows = max(-(-max(batch["src"].numel(), batch["tgt_out"].numel()) // WIDTH) for batch in given)
         while self.packed:
-            packed = [list(batches.pack(each, rows, WIDTH, self.sizes.pad_id, self.sizes.bos_id)) for each in pairs]
+            packed = [list(batches.pack(each, rows, WIDTH)) for each in pairs]
             if all(len(found) == 1 for found in packed):
                 break
             rows += 1
         for k, batch in enumerate(given):
             sentences = [pair for _, pair in pairs[k]]
-            plain = batches.collate(sentences, np.arange(len(sentences)), self.sizes.pad_id, self.sizes.bos_id)
-            self.made[batch["src"].data_ptr()] = (packed[k][0] if self.packed else plain).to(DEVICE)
+            ids = self.sizes.pad_id, self.sizes.bos_id
+            plain = batches.collate(sentences, np.arange(len(sentences)), *ids)
+            made = batches.collate_packed(packed[k][0], WIDTH, *ids) if self.packed else plain
+            self.made[batch["src"].data_ptr()] = made.to(DEVICE)
 
     def _pairs(self, batch: Batch) -> list[batches.Ids]:
         sides = [[row[row != self.sizes.pad_id] for row in batch[name].cpu().numpy()] for name in ("src", "tgt_out")]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.data.batches import BatchPlan, Ids, collate, generator_of, pack, pad, regroup
+from sightline.data.batches import BatchPlan, Ids, collate, collate_packed, generator_of, pack, pad, regroup
 from sightline.data.text import Pairs, PairWriter
 from sightline.errors import DataError
 
@@ -128,7 +128,7 @@ def sentences(n: int = 400) -> list[tuple[int, Ids]]:
 
 def test_packed_rows_hold_every_pair_once_whole_and_on_both_sides_of_a_row() -> None:
     pairs = sentences()
-    batches = list(pack(pairs, rows=16, width=64, pad_id=0, bos_id=1))
+    batches = [collate_packed(packed, 64, 0, 1) for packed in pack(pairs, rows=16, width=64)]
     assert {batch.src.shape for batch in batches} | {batch.tgt_in.shape for batch in batches} == {(16, 64)}
     assert sorted(np.concatenate([batch.index for batch in batches]).tolist()) == list(range(400))
     found = []
@@ -149,5 +149,5 @@ def test_packed_rows_hold_every_pair_once_whole_and_on_both_sides_of_a_row() -> 
 
 
 def test_little_of_packed_rows_is_padding() -> None:
-    batches = list(pack(sentences(2000), rows=64, width=128, pad_id=0, bos_id=1))
+    batches = [collate_packed(packed, 128, 0, 1) for packed in pack(sentences(2000), rows=64, width=128)]
     assert len(batches) > 2 and all(batch.padding < 0.1 for batch in batches[:-1])

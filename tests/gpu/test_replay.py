@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sightline.data.batches import Batch, pack
+from sightline.data.batches import Batch, collate_packed, pack
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import Packing
 from sightline.tasks.task import Loss
@@ -31,7 +31,7 @@ class Reversing:
         while len(found) < count:
             rows = [numbers.integers(3, 50, n).tolist() for n in numbers.integers(2, 9, 600)]
             pairs = ((i, ([*row, 2], [*row[::-1], 2])) for i, row in enumerate(rows))
-            found += list(pack(pairs, 16, 64, 0, 1))[:-1]
+            found += [collate_packed(packed, 64, 0, 1) for packed in pack(pairs, 16, 64)][:-1]
         return found[:count]
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:

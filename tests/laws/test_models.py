@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
-from sightline.data.batches import collate, pack
+from sightline.data.batches import collate, collate_packed, pack
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder, Packing
@@ -226,7 +226,8 @@ def test_sentences_packed_into_rows_give_the_gradient_of_padded_ones(variant: st
     model = make(variant)
     numbers = np.random.default_rng(3)
     pairs = [[numbers.integers(4, VOCAB, n).tolist() for n in numbers.integers(1, 12, 2)] for _ in range(30)]
-    (packed,) = pack(((i, (src, tgt)) for i, (src, tgt) in enumerate(pairs)), rows=9, width=32, pad_id=0, bos_id=1)
+    (rows,) = pack(((i, (src, tgt)) for i, (src, tgt) in enumerate(pairs)), rows=9, width=32)
+    packed = collate_packed(rows, 32, 0, 1)
     padded = collate([(src, tgt) for src, tgt in pairs], packed.index, 0, 1)
     assert packed.n_tgt == padded.n_tgt and packed.segments is not None
     found = []
@@ -242,9 +243,8 @@ def test_sentences_packed_into_rows_give_the_gradient_of_padded_ones(variant: st
 def test_in_bf16_no_weight_gets_a_gradient_that_is_too_small() -> None:
     """As those of norms were, which were summed up in bf16 over all tokens."""
     torch.manual_seed(0)
-    model = build_model(
-        ModelConfig(**SMALL | {"d_model": 32, "residual_dropout": 0.0, "embedding_dropout": 0.0}), 50, 50
-    )
+    config = {**SMALL, "d_model": 32, "residual_dropout": 0.0, "embedding_dropout": 0.0}
+    model = build_model(ModelConfig.model_validate(config), 50, 50)
     src, tgt = (torch.randint(4, 50, (256, 12)) for _ in range(2))
     gradients = []
     for precision in ("fp32", "bf16"):

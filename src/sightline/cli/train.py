@@ -28,18 +28,22 @@ def train(
 ) -> None:
     """Train from a recipe, or from your own corpus with every setting derived from it.
 
-    Ctrl-C saves; the same command goes on exactly where it stopped.
+    Ctrl-C saves; the same command goes on exactly where it stopped. On several GPUs:
+    torchrun --nproc-per-node=N -m sightline train ...
     """
     from rich.console import Console
 
     from sightline.cli.display import TrainingDisplay, say, stages
     from sightline.cli.report import print_report
+    from sightline.training.processes import join
 
-    console = Console()
-    with stages(console) as progress:
-        chosen, folder, reasons = corpus.chosen_recipe(
-            recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out, progress
-        )
+    processes = join()
+    console = Console(quiet=not processes.first)
+    given = None
+    if processes.first:
+        with stages(console) as progress:
+            given = corpus.chosen_recipe(recipe, settings or [], src, tgt, data, src_lang, tgt_lang, out, progress)
+    chosen, folder, reasons = processes.share(given)
     for reason in reasons:
         say(console, f"  {reason}")
     from sightline.training.loop import fit

@@ -1,8 +1,8 @@
 """Batches that hold a budget of tokens, of sentences of like length, in an order that seed and epoch decide."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,19 +49,17 @@ class Batch:
         """The same batch on another device; a GPU fetches it while the processor goes on."""
         if self.src.device == device:
             return self
-
-        def moved(x: Tensor) -> Tensor:
-            return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
-
-        tensors = (moved(x) for x in (self.src, self.tgt_in, self.tgt_out, self.real))
-        segments = None if self.segments is None else (moved(self.segments[0]), moved(self.segments[1]))
-        return Batch(*tensors, self.index, self.n_src, self.n_tgt, segments)
+        return self._with(lambda x: (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True))
 
     def copy(self) -> "Batch":
         """A batch of the same content in tensors of its own."""
-        segments = None if self.segments is None else (self.segments[0].clone(), self.segments[1].clone())
-        tensors = (x.clone() for x in (self.src, self.tgt_in, self.tgt_out, self.real))
-        return Batch(*tensors, self.index, self.n_src, self.n_tgt, segments)
+        return self._with(torch.clone)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch with its tensors changed."""
+        segments = None if self.segments is None else (change(self.segments[0]), change(self.segments[1]))
+        tensors = {name: change(getattr(self, name)) for name in ("src", "tgt_in", "tgt_out", "real")}
+        return replace(self, **tensors, segments=segments)
 
     def take(self, other: "Batch") -> None:
         """Take over the tokens of another packed batch of the same shape, in the same tensors; the rest stays as it is."""
@@ -195,8 +193,8 @@ def collate(
     tgt_in = np.empty_like(tgt_out)
     tgt_in[:, 0] = bos_id
     tgt_in[:, 1:] = np.where(tgt_real[:, 1:], tgt_out[:, :-1], pad_id)
-    tensors = (torch.from_numpy(x) for x in (src, tgt_in, tgt_out, np.flatnonzero(tgt_real)))
-    return Batch(*tensors, index, int(src_real.sum()), int(tgt_real.sum()))
+    src, tgt_in, tgt_out, real = map(torch.from_numpy, (src, tgt_in, tgt_out, np.flatnonzero(tgt_real)))
+    return Batch(src, tgt_in, tgt_out, real, index, int(src_real.sum()), len(real))
 
 
 def _padded(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -208,44 +206,45 @@ def _padded(rows: Sequence[np.ndarray | Sequence[int]], pad_id: int) -> tuple[np
     return out, real
 
 
-def pack(pairs: Iterable[tuple[int, Ids]], rows: int, width: int, pad_id: int, bos_id: int) -> Iterator[Batch]:
+Packed = list[list[tuple[int, Ids]]]
+"""Rows of numbered pairs."""
+
+
+def pack(pairs: Iterable[tuple[int, Ids]], rows: int, width: int) -> Iterator[Packed]:
     """Batches of `rows` rows of `width` tokens on each side, into which pairs are packed one after another, a source and its
     target in the same row. No pair may be longer than `width`.
 
     A pair goes into the first row that has room for it; if none has, it waits for the next batch. A batch is full when
     `WAITING` pairs wait.
     """
-    found, free, waiting = _empty(rows, width), np.full((rows, 2), width), list[tuple[int, Ids]]()
-    for pair in pairs:
-        if not _place(pair, found, free):
-            waiting.append(pair)
-        if len(waiting) == WAITING:
-            yield _collate_packed(found, width, pad_id, bos_id)
-            found, free, late = _empty(rows, width), np.full((rows, 2), width), waiting
-            waiting = [pair for pair in late if not _place(pair, found, free)]
-    while any(found):
-        yield _collate_packed(found, width, pad_id, bos_id)
-        found, free, late = _empty(rows, width), np.full((rows, 2), width), waiting
-        waiting = [pair for pair in late if not _place(pair, found, free)]
+    coming, waiting = iter(pairs), list[tuple[int, Ids]]()
+    while True:
+        found: Packed = [[] for _ in range(rows)]
+        free = np.full((rows, 2), width)
+        waiting = [pair for pair in waiting if not _place(pair, found, free)]
+        for pair in coming:
+            if not _place(pair, found, free):
+                waiting.append(pair)
+            if len(waiting) == WAITING:
+                break
+        if not any(found):
+            return
+        yield found
 
 
-def _empty(rows: int, width: int) -> list[list[tuple[int, Ids]]]:
-    return [[] for _ in range(rows)]
-
-
-def _place(pair: tuple[int, Ids], rows: list[list[tuple[int, Ids]]], free: np.ndarray) -> bool:
+def _place(pair: tuple[int, Ids], rows: Packed, free: np.ndarray) -> bool:
     """Put a pair into the first row with room for it, if there is one."""
-    size = (len(pair[1][0]), len(pair[1][1]))
-    room = (free >= size).all(axis=1)
-    row = int(room.argmax())
-    if not room[row]:
+    src, tgt = pair[1]
+    room = np.flatnonzero((free[:, 0] >= len(src)) & (free[:, 1] >= len(tgt)))
+    if len(room) == 0:
         return False
-    rows[row].append(pair)
-    free[row] -= size
+    rows[room[0]].append(pair)
+    free[room[0]] -= (len(src), len(tgt))
     return True
 
 
-def _collate_packed(rows: list[list[tuple[int, Ids]]], width: int, pad_id: int, bos_id: int) -> Batch:
+def collate_packed(rows: Packed, width: int, pad_id: int, bos_id: int) -> Batch:
+    """A batch of one shape from packed rows."""
     arrays = [np.full((len(rows), width), fill, dtype=np.int64) for fill in (pad_id, pad_id, pad_id, 0, 0)]
     src, tgt_in, tgt_out, of_src, of_tgt = arrays
     for r, row in enumerate(rows):
@@ -258,8 +257,9 @@ def _collate_packed(rows: list[list[tuple[int, Ids]]], width: int, pad_id: int, 
             s, t = s + n, t + m
     real = np.flatnonzero(of_tgt)
     index = np.array([i for row in rows for i, _ in row])
-    tensors = [torch.from_numpy(x) for x in (src, tgt_in, tgt_out, real, of_src, of_tgt)]
-    return Batch(*tensors[:4], index, int((of_src > 0).sum()), len(real), (tensors[4], tensors[5]))
+    n_src = int((of_src > 0).sum())
+    src, tgt_in, tgt_out, real, of_src, of_tgt = map(torch.from_numpy, (src, tgt_in, tgt_out, real, of_src, of_tgt))
+    return Batch(src, tgt_in, tgt_out, real, index, n_src, len(real), (of_src, of_tgt))
 
 
 def generator_of(seed: int, epoch: int, pair: int) -> random.Random:

@@ -13,16 +13,12 @@ class LayerNorm(nn.LayerNorm):
     to a third, measured with torch 2.13).
     """
 
-    def forward(self, x: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+    def forward(self, input: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """Vector by vector."""
-        if (
-            x.device.type == "cpu"
-            and x.element_size() == 2
-            and torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-        ):
-            return _LayerNorm.apply(x, self.weight, self.bias, self.eps)
-        return super().forward(x)
+        in_half = input.device.type == "cpu" and input.element_size() == 2
+        if in_half and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return _LayerNorm.apply(input, self.weight, self.bias, self.eps)
+        return super().forward(input)
 
 
 class _LayerNorm(torch.autograd.Function):

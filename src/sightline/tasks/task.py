@@ -2,7 +2,7 @@
 weights that are kept ask for. (Only the bundle that a run writes still asks for what translation has.)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -48,6 +48,10 @@ class Task(Protocol):
 
         A batch has `to(device)`, `index` (which items), `n_tgt` and `padding` (see `data.batches.Batch`).
         """
+        ...
+
+    def training_batches(self, epoch: int, start: int = 0) -> Iterable[Callable[[], Any]]:
+        """What makes each of the batches of "train", for one of several processes, which calls only those that are its own."""
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> Loss:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from sightline.data.batches import (
     Batch,
     BatchPlan,
     Ids,
+    Packed,
     Side,
     collate,
+    collate_packed,
     generator_of,
     pack,
     pad,
@@ -163,19 +166,27 @@ class TranslationTask:
         """Batches of a split; those of "train" from batch number `start` of an epoch on."""
         if split != "train":
             yield from self._evaluation_batches(self.examples(split))
-            return
+        else:
+            yield from (make() for make in self.training_batches(epoch, start))
+
+    def training_batches(self, epoch: int, start: int = 0) -> Iterator[Callable[[], Batch]]:
+        """What makes each of the batches of an epoch, from number `start` on: those that are not called cost next to nothing."""
         if self.width is not None:
             rows = max(1, self.batch_tokens // self.width)
-            made = pack(
-                self._pairs_of(epoch, self.width), rows, self.width, self.tokenizer.pad_id, self.tokenizer.bos_id
-            )
-            yield from itertools.islice(made, start, None)
-            return
-        if self.sampled:
+            for packed in itertools.islice(pack(self._pairs_of(epoch, self.width), rows, self.width), start, None):
+                yield partial(self._collate_packed, packed)
+        elif self.sampled:
             yield from self._sampled_batches(epoch, start)
-            return
-        for index in self.plan.epoch(epoch, start):
-            yield self._collate([self.pairs.pair(int(i)) for i in index], index)
+        else:
+            for index in self.plan.epoch(epoch, start):
+                yield partial(self._collate_planned, index)
+
+    def _collate_packed(self, rows: Packed) -> Batch:
+        assert self.width is not None
+        return collate_packed(rows, self.width, self.tokenizer.pad_id, self.tokenizer.bos_id)
+
+    def _collate_planned(self, index: np.ndarray) -> Batch:
+        return self._collate([self.pairs.pair(int(i)) for i in index], index)
 
     def _row_width(self) -> int:
         """Tokens of a packed row: a multiple of 64, at least 128, and enough for the longest sentence."""
@@ -189,7 +200,7 @@ class TranslationTask:
             src, tgt = self._sample(i, epoch) if self.sampled else self.pairs.pair(i)
             yield i, (self._cut(src, width), self._cut(tgt, width))
 
-    def _sampled_batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _sampled_batches(self, epoch: int, start: int) -> Iterator[Callable[[], Batch]]:
         """Batches of the pieces that BPE-dropout draws: those of some batches of the plan, sorted by their own lengths."""
         section, skip = divmod(start, self.section)
         planned = self.plan.epoch(epoch, section * self.section)
@@ -199,7 +210,7 @@ class TranslationTask:
             batches = regroup(*_lengths(pairs), len(held))
             order = np.random.default_rng((self.seed, epoch, section + 1)).permutation(len(batches))
             for k in order[skip:]:
-                yield self._collate([pairs[row] for row in batches[k]], index[batches[k]])
+                yield partial(self._collate, [pairs[row] for row in batches[k]], index[batches[k]])
             section, skip = section + 1, 0
 
     def _collate(self, pairs: Sequence[Ids], index: np.ndarray) -> Batch:
@@ -219,15 +230,14 @@ class TranslationTask:
         each = self.batch_tokens / np.maximum(*drawn).mean()  # pairs of a batch
         return sampled / plain, max(8, round(SECTION / each))
 
-    def _sample(self, i: int, epoch: int) -> tuple[list[int], list[int]]:
+    def _sample(self, i: int, epoch: int) -> Ids:
         generator = generator_of(self.seed, epoch, i)
         src, tgt, to = self.pairs.text(i)
         found = self.tokenizer.sample_src(src, to or None, generator), self.tokenizer.sample_tgt(tgt, generator)
-        return self._cut(found[0]), self._cut(found[1])
+        return self._cut(found[0], self.max_len), self._cut(found[1], self.max_len)
 
-    def _cut(self, ids: Side, most: int | None = None) -> Side:
-        """At most as many tokens as the model takes, or `most`, eos the last."""
-        most = self.max_len if most is None else most
+    def _cut(self, ids: Side, most: int) -> Side:
+        """At most `most` tokens, eos the last."""
         return ids if len(ids) <= most else [*ids[: most - 1], self.tokenizer.eos_id]
 
     def examples(self, split: str) -> list[Example]:
@@ -239,7 +249,7 @@ class TranslationTask:
         """Each batch has one target language, so that sources can be exchanged within it without their tags."""
         src = self.tokenizer.encode_src([e.src for e in examples], [e.to for e in examples])
         tgt = self.tokenizer.encode_tgt([e.refs[0] for e in examples])
-        src, tgt = ([self._cut(ids) for ids in side] for side in (src, tgt))
+        src, tgt = ([self._cut(ids, self.max_len) for ids in side] for side in (src, tgt))
         for language in sorted({e.to for e in examples}):
             rows = [i for i, e in enumerate(examples) if e.to == language]
             for group in length_groups([max(len(src[i]), len(tgt[i])) for i in rows], self.batch_tokens):

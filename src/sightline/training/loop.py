@@ -3,8 +3,8 @@
 import itertools
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,11 +59,13 @@ def fit(run: Run) -> Generator[Step, None, None]:
     if state.finished:
         return
     run.model.train()
-    with locked(run.folder / ".lock", "a run is being trained in this folder"):
+    lock = locked(run.folder / ".lock", "a run is being trained in this folder")
+    with lock if run.processes.first else nullcontext():
         try:
             yield from _steps(run)
-            if not run.stop_requested:
+            if run.processes.first and not run.stop_requested:
                 finish(run)
+            run.state.finished = bool(run.processes.agree(run.state.finished))
             run.save()
         except GeneratorExit:  # the caller's `break`
             run.save()
@@ -88,27 +90,34 @@ def _steps(run: Run) -> Iterator[Step]:
 
 def _ended(run: Run) -> bool:
     t, p = run.settings, run.state
-    return (
+    ended = (
         run.stop_requested
         or p.step >= t.max_steps
         or (t.patience is not None and p.worse >= t.patience)
         or (t.max_minutes is not None and p.seconds >= 60 * t.max_minutes)
     )
+    return bool(run.processes.agree(ended))
 
 
 def _epoch(run: Run, working: WorkingCopy) -> Iterator[Step]:
     """The rest of the epoch at hand."""
     state = run.state
     began = time.monotonic()
-    batches = ahead(run.task.batches("train", state.epoch, state.batch), lambda batch: batch.to(run.device))
-    with closing(batches):
-        while held := list(itertools.islice(batches, run.settings.accumulate)):
-            step = _step(run, working, held, began)
+    rank, size = run.processes.rank, run.processes.size
+
+    def made(numbered: tuple[int, Callable[[], Any]]) -> Any:
+        """A batch of this process; in the place of one of another, None."""
+        number, make = numbered
+        return make().to(run.device) if number % size == rank else None
+
+    with closing(ahead(enumerate(run.task.training_batches(state.epoch, state.batch), state.batch), made)) as batches:
+        while held := list(itertools.islice(batches, run.settings.accumulate * size)):
+            step = _step(run, working, [batch for batch in held if batch is not None], began)
             state.batch += len(held)
             step = _after(run, step)
             now = time.monotonic()
             state.seconds, began = state.seconds + now - began, now
-            if step.validation or now - run.last_saved > 60 * run.settings.save_minutes:
+            if run.processes.agree(bool(step.validation) or now - run.last_saved > 60 * run.settings.save_minutes):
                 run.save()
             state.seconds += time.monotonic() - began
             yield step
@@ -118,9 +127,9 @@ def _epoch(run: Run, working: WorkingCopy) -> Iterator[Step]:
 def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> Step:
     """One optimiser step over one or several batches; the gradient is that of their joint mean per token."""
     index = run.state.step + 1
-    lr = run.learning_rate(index)
+    lr = run.processes.agree(run.learning_rate(index))
     set_learning_rate(run.optimizer, lr)
-    count = sum(batch.n_tgt for batch in batches)
+    count = run.processes.total(sum(batch.n_tgt for batch in batches))
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     try:
         for batch in batches:
@@ -129,6 +138,7 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
         if out_of_memory(error):
             raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
         raise
+    run.processes.add_up(run.model, total)
     summed, norm = torch.stack((total, clip(run.model, run.settings.clip).double())).tolist()
     if not math.isfinite(summed):
         raise _non_finite(run, batches, "loss")
@@ -140,7 +150,7 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     run.state.step = index
     run.state.tokens += count
     seconds = time.monotonic() - began
-    padding = sum(batch.padding for batch in batches) / len(batches)
+    padding = sum(batch.padding for batch in batches) / max(1, len(batches))
     return Step(index, summed / count, count, count / seconds, padding, lr, norm, run.state.epoch)
 
 
@@ -165,7 +175,7 @@ def _after(run: Run, step: Step) -> Step:
             "epoch": step.epoch,
         },
     )
-    if step.index % settings.validate_every == 0:
+    if step.index % settings.validate_every == 0 and run.processes.first:
         found = validate(run)
         step = replace(step, validation=found.figures, samples=found.samples)
     return step

@@ -124,7 +124,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_sqrt_(sizes)
         torch._foreach_add_(sizes, group["eps"])
         torch._foreach_div_(sizes, [-group["lr"] / (1.0 - beta1**count) for count in counts])
-        torch._foreach_addcdiv_(params, means, sizes)
+        torch._foreach_addcdiv_(list[Tensor](params), means, sizes)
 
 
 AsMatrices = Callable[[Tensor], Tensor]

@@ -41,6 +41,16 @@ class Recorder:
             self._writer.close()
 
 
+class Silent(Recorder):
+    """Of a process that is not the first: writes nothing."""
+
+    def __init__(self) -> None:
+        self._writer = None
+
+    def write(self, event: str, step: int, figures: dict[str, Any]) -> None:  # noqa: D102
+        pass
+
+
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])

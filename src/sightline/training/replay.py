@@ -62,7 +62,8 @@ class ReplayedCopy(WorkingCopy[Model]):
         if self._batch is None or self._gradient is None:
             self._batch = batch.copy()
             self._gradient = Recorded(lambda: self._of_batch(task))
-        self._batch.take(batch)
+        else:
+            self._batch.take(batch)
         self._count.fill_(count)
         earlier = [(p, p.grad.clone()) for p in self.trained.parameters() if p.grad is not None]
         total = self._gradient()

@@ -13,6 +13,7 @@ from sightline.models.build import build_model
 from sightline.tasks.translation import TranslationTask
 from sightline.training.card import write_card
 from sightline.training.optim import Ema, load_weights
+from sightline.training.processes import Processes
 from sightline.training.recipe import Recipe
 from sightline.training.record import Recorder
 from sightline.training.schedule import SCHEDULES, paper_peak
@@ -41,6 +42,7 @@ class Run:
     state: RunState
     recorder: Recorder
     device: torch.device
+    processes: Processes
     notes: list[str]
     """What was chosen or noticed at the start, in words."""
     stop_requested: bool = False
@@ -74,13 +76,18 @@ class Run:
         return self.ema.tensors if self.ema is not None else named_weights(self.model)
 
     def save(self) -> None:
-        """Save everything needed to go on exactly from here."""
+        """Save everything needed to go on exactly from here: all processes together, by the first."""
+        self.last_saved = time.monotonic()
+        states = self.processes.gather(random_states())
+        if not self.processes.first:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in named_weights(self.model).items()}
-        tensors |= optimizer_tensors(self.optimizer) | random_states()
+        tensors |= optimizer_tensors(self.optimizer)
+        for rank, found in enumerate(states):
+            tensors |= {f"{name}.{rank}": tensor for name, tensor in found.items()}
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors.items()}
         save_state(self.folder / "state", self.state, tensors)
-        self.last_saved = time.monotonic()
         needed = {self.snapshot_path(step) for step in referenced_snapshots(self.folder / "state")}
         for path in (self.folder / "weights").glob("step-*.safetensors"):
             if path not in needed:
@@ -94,7 +101,7 @@ class Run:
             saved = _without("ema.", tensors)
             for name, tensor in self.ema.tensors.items():
                 tensor.copy_(saved[name])
-        restore_random_states(tensors)
+        restore_random_states(tensors, self.processes.rank)
 
     def snapshot_path(self, step: int) -> Path:
         """Where the weights of a validation lie."""

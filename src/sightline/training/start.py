@@ -1,5 +1,6 @@
 """From a recipe to a run that is ready to train, or to go on."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from sightline.bundle import FILES, load_bundle, named_weights
 from sightline.config import dump_toml, parse, read_toml
+from sightline.data.prepared import Prepared
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, DataError, UserError
 from sightline.files import explain_os_errors, locked, write_atomically
@@ -15,8 +17,9 @@ from sightline.models.build import build_model
 from sightline.tasks.translation import TASKS
 from sightline.training.devices import best_device, can_compile, choose_precision, free_memory, settle, usable_cores
 from sightline.training.optim import Ema, load_weights, make_optimizer
+from sightline.training.processes import Processes, join
 from sightline.training.recipe import Recipe, prepare_run, read_recipe
-from sightline.training.record import Recorder
+from sightline.training.record import Recorder, Silent
 from sightline.training.run import Run
 from sightline.training.settings import TrainSettings
 from sightline.training.state import RunState, newest_state, state_folders
@@ -46,22 +49,25 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
 
     Raises ConfigError if the folder holds a run of a different recipe, UserError for anything wrong with data or folder.
     """
-    folder = Path(folder)
-    earlier = check_folder(folder, recipe)
+    folder, processes = Path(folder), join()
+    earlier = check_folder(folder, recipe) if processes.first else None
     given, recipe = recipe, initialised(recipe, folder)
     check_model(recipe)
-    with locked(folder / ".lock", "a run is being trained in this folder"):
-        prepared = prepare_run(recipe, folder, progress)
+    prepared = _prepared(recipe, folder, progress, processes)
     if not prepared.evaluation("valid"):
         raise DataError(
             "There are no validation sentences, and without them nothing tells how good the model is. Give data.valid, or "
             "have some set aside with data.hold_out_valid=50."
         )
     found = newest_state(folder / "state")
-    _write_recipe(folder / "recipe.toml", recipe)
+    if processes.first:
+        _write_recipe(folder / "recipe.toml", recipe)
     state, tensors, notes = found if found is not None else (RunState(), {}, [])
-    device = best_device()
-    _choose_for_machine(recipe.train, state, device, notes)
+    device = processes.device(best_device())
+    if processes.first:
+        _choose_for_machine(recipe.train, state, device, notes)
+    state = processes.share(state)
+    _same_processes(state, processes, found is not None)
     settle(state.threads)
     torch.manual_seed(recipe.train.seed)
     model: nn.Module = build_model(recipe.model, prepared.tokenizer.src_vocab_size, prepared.tokenizer.tgt_vocab_size)
@@ -71,6 +77,9 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         if unused := overruled(given, recipe):
             notes.append(f"so not used: {', '.join(unused)}")
     model.to(device)
+    torch.manual_seed(
+        recipe.train.seed + processes.rank * 1_000_003
+    )  # the same weights everywhere, but not the same dropout
     task = TASKS[recipe.task](
         prepared,
         seed=recipe.train.seed,
@@ -94,16 +103,39 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
         optimizer=make_optimizer(model, recipe.train, state.precision),
         ema=Ema(model, recipe.train.ema) if recipe.train.ema else None,
         state=state,
-        recorder=Recorder(folder, state.step, recipe.train.tensorboard),
+        recorder=Recorder(folder, state.step, recipe.train.tensorboard) if processes.first else Silent(),
         device=device,
+        processes=processes,
         notes=notes,
     )
     if found is not None:
         run.restore(tensors)
     if earlier is not None and any(getattr(earlier.train, end) != getattr(recipe.train, end) for end in ENDS):
         run.state.finished = False  # it is to train for longer than was said before
+    run.state.finished = bool(processes.agree(run.state.finished))
     run.last_saved = time.monotonic()
     return run
+
+
+def _prepared(recipe: Recipe, folder: Path, progress: Progress | None, processes: Processes) -> Prepared:
+    """The corpus, prepared by the first process; the others then find it."""
+    if processes.first:
+        with locked(folder / ".lock", "a run is being trained in this folder"):
+            prepared = prepare_run(recipe, folder, progress)
+        processes.wait()
+        return prepared
+    processes.wait()
+    return Prepared.open(folder / "data")
+
+
+def _same_processes(state: RunState, processes: Processes, begun: bool) -> None:
+    """Raises ConfigError if the run was begun with another number of processes, each of which has its share of the batches."""
+    if begun and state.processes != processes.size:
+        raise ConfigError(
+            f"This run was begun with {state.processes} processes, and now there are {processes.size}. Go on with as many "
+            "(torchrun --nproc-per-node), or train in another folder (--out)."
+        )
+    state.processes = processes.size
 
 
 def _write_recipe(file: Path, recipe: Recipe) -> None:
@@ -115,7 +147,8 @@ def _write_recipe(file: Path, recipe: Recipe) -> None:
 
 def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.device, notes: list[str]) -> None:
     """Number format, threads and batch budget: chosen once, then part of the run's state."""
-    state.threads = state.threads or settings.threads or usable_cores()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    state.threads = state.threads or settings.threads or max(1, usable_cores() // local)
     state.batch_tokens = state.batch_tokens or settings.batch_tokens
     if not state.precision:
         state.compiled = settings.compile

@@ -55,22 +55,23 @@ class RunState:
     """Processor threads, chosen once."""
     batch_tokens: int = 0
     """Batch budget, chosen once."""
+    processes: int = 1
+    """Processes that train together, as the run was begun."""
 
 
 def random_states() -> dict[str, Tensor]:
-    """The state of every random generator that training draws from."""
+    """The state of every random generator that training draws from in this process."""
     states = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        states |= {f"random.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        states["random.cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def restore_random_states(tensors: dict[str, Tensor]) -> None:
-    """Put every random generator back to where it was."""
-    torch.set_rng_state(tensors["random.cpu"])
-    for name, tensor in tensors.items():
-        if name.startswith("random.cuda.") and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensor, int(name.rpartition(".")[2]))
+def restore_random_states(tensors: dict[str, Tensor], rank: int) -> None:
+    """Put every random generator of process number `rank` back to where it was."""
+    torch.set_rng_state(tensors[f"random.cpu.{rank}"])
+    if f"random.cuda.{rank}" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
