@@ -3,15 +3,22 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-from sightline import __version__
 from sightline.data.prepared import Prepared
 from sightline.errors import UserError
 from sightline.training.recipe import RECIPES, Recipe, read_recipe, recipe_names
 from sightline.training.state import RunState
+
+
+def _version() -> str:
+    try:
+        return version("sightline")
+    except PackageNotFoundError:
+        return "from a source tree that is not installed"
 
 
 def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict[str, str]) -> str:
@@ -27,7 +34,7 @@ def write_card(recipe: Recipe, prepared: Prepared, state: RunState, scores: dict
 {figures}
 Trained for {state.step} steps ({state.tokens:,} target tokens, {state.epoch} epochs and {state.batch} batches,
 {state.seconds / 60:.0f} minutes) in {state.precision} on {state.threads} threads, seed {train["seed"]},
-sightline {__version__}, torch {torch.__version__}. Weights kept in {fields["saved_precision"]}.
+sightline {_version()}, torch {torch.__version__}. Weights kept in {fields["saved_precision"]}.
 
 ## Data
 
