@@ -48,6 +48,16 @@ class Mask:
             self._made[key] = made
         return self._made[key]
 
+    def part(self, start: int, end: int, tk: int) -> "Mask":
+        """Of the same mask the queries from `start` to before `end`, and the first `tk` keys."""
+
+        def cut(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[:, :, start:end, :tk]
+
+        keys = None if self.keys is None else self.keys[:, :tk]
+        offset = self.offset + start
+        return Mask(self.causal, keys, cut(self.pairs), self.window, cut(self.bias), offset)
+
     def _make(self, tq: int, tk: int, device: torch.device) -> Tensor | None:
         allowed = None if self.keys is None else self.keys[:, None, None, :]
         if self.causal or self.window is not None:
