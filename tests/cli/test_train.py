@@ -155,3 +155,30 @@ def test_the_card_names_the_command_that_made_the_model(trained):
         line for line in (trained / "card.md").read_text().splitlines() if line.startswith("sightline train")
     )
     assert command.startswith("sightline train copy") and "train.max_steps=4" in command
+
+
+def test_a_plan_says_what_a_training_takes_and_writes_nothing(sightline, tsv, tmp_path):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = sightline("train", "copy", "--plan", *SMALL)
+    assert result.status == 0, result.err
+    for said in (
+        "M parameters",
+        "optimizer (adam)",
+        "activations of a batch",
+        "The largest batch that fits here",
+        "8 x H100",
+    ):
+        assert said in result.out, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_batch_can_be_as_large_as_fits(sightline, tsv, tmp_path):
+    result = sightline("train", "--data", tsv, "--out", "mine", *SMALL, "train.batch_tokens=auto")
+    assert result.status == 0, result.err
+    assert "tokens: a hundredth of an epoch" in " ".join(result.out.split())
+    assert (
+        json.loads(max((tmp_path / "mine" / "state").iterdir()).joinpath("state.json").read_text())["run"][
+            "batch_tokens"
+        ]
+        == 64
+    )

@@ -151,3 +151,19 @@ def test_packed_rows_hold_every_pair_once_whole_and_on_both_sides_of_a_row() -> 
 def test_little_of_packed_rows_is_padding() -> None:
     batches = [collate_packed(packed, 128, 0, 1) for packed in pack(sentences(2000), rows=64, width=128)]
     assert len(batches) > 2 and all(batch.padding < 0.1 for batch in batches[:-1])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_pieces_of_a_batch_hold_all_of_it(packed: bool) -> None:
+    pairs = sentences(60)
+    if packed:
+        batch = collate_packed(next(iter(pack(pairs, rows=9, width=64))), 64, 0, 1)
+    else:
+        batch = collate([pair for _, pair in pairs], np.arange(60), 0, 1)
+    pieces = batch.split(4)
+    assert len(pieces) == 4 and max(len(p.src) for p in pieces) - min(len(p.src) for p in pieces) <= 1
+    for name in ("src", "tgt_in", "tgt_out"):
+        assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(batch, name))
+    assert sum(piece.n_tgt for piece in pieces) == batch.n_tgt
+    assert all(torch.equal(piece.real, piece.tgt_out.flatten().nonzero()[:, 0]) for piece in pieces)
+    assert len(batch.split(1000)) == len(batch.src)

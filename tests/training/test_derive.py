@@ -48,7 +48,7 @@ def test_the_largest_corpora_ask_for_the_base_model_of_the_paper() -> None:
     recipe, reasons = derive(CORPUS, Measured(10_000_000, 20.0), "mine")
     model = recipe.model
     assert (model.d_model, model.d_ff, model.n_encoder_layers, model.n_decoder_layers) == (512, 2048, 6, 6)
-    assert recipe.train.max_steps * recipe.train.batch_tokens > 1_000_000_000 and "8 epochs" in reasons[-1].text
+    assert recipe.train.max_steps * int(recipe.train.batch_tokens) > 1_000_000_000 and "8 epochs" in reasons[-1].text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_steps_are_as_many_as_the_minutes_allow_or_the_corpus_wants() -> None:
     for minutes in (60.0, 10.0):
         slow, why = derive(CORPUS, found, "mine", lambda _: 500.0, minutes)
         assert 5 * slow.train.max_steps < wanted.train.max_steps
-        tokens = slow.train.max_steps * slow.train.batch_tokens
+        tokens = slow.train.max_steps * int(slow.train.batch_tokens)
         assert 0.8 * 60 * minutes < tokens / 500 < 60 * minutes
         assert slow.train.warmup <= slow.train.max_steps // 4 and slow.train.validate_every < slow.train.max_steps
         assert f"about {minutes:.0f} minutes here" in why[-1].text and "would be better" in why[-1].text
@@ -108,7 +108,7 @@ def test_steps_are_as_many_as_the_minutes_allow_or_the_corpus_wants() -> None:
 
 def test_the_minutes_that_are_told_are_those_of_the_steps_there_are() -> None:
     recipe, reasons = derive(CORPUS, Measured(10_000, 8.0), "mine", lambda _: 1.0)
-    minutes = recipe.train.max_steps * recipe.train.batch_tokens / (1.0 * 0.9) / 60
+    minutes = recipe.train.max_steps * int(recipe.train.batch_tokens) / (1.0 * 0.9) / 60
     assert minutes > 100 and f"about {minutes:.0f} minutes here" in reasons[-1].text
 
 

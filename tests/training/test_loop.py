@@ -97,7 +97,7 @@ def test_accumulated_batches_are_one_large_batch(
     tokenizer = run.task.tokenizer
     union = collate(pairs, np.concatenate([first.index, second.index]), tokenizer.pad_id, tokenizer.bos_id)
     other = load_run("copy", *still, "train.accumulate=1", out=tmp_path / "one")
-    monkeypatch.setattr(other.task, "batches", lambda split, epoch, start: iter([union]))
+    monkeypatch.setattr(other.task, "training_batches", lambda epoch, start: [lambda: union])
     [whole] = fit(other)
     assert whole.tokens == step.tokens
     assert whole.loss == pytest.approx(step.loss, rel=1e-6)
@@ -177,10 +177,37 @@ def test_a_step_without_memory_says_what_to_do_and_keeps_the_good_state(
 
     monkeypatch.setattr(run.task, "loss", too_much)
     with pytest.raises(
-        UserError, match=r"memory for step 2.*train\.batch_tokens = 200 and twice the train\.accumulate"
+        UserError,
+        match=r"memory for step 2, not even for one row of its batch at a time.*the first of them '.*data\.max_len",
     ):
         next(steps)
     assert load_run("copy", *settings, "train.save_minutes=0.00001", out=tmp_path).state.step == 1
+
+
+def test_a_step_that_finds_no_memory_is_taken_in_pieces_and_so_are_those_after_it(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [f"model.{place}_dropout=0" for place in ("embedding", "residual", "attention")]
+    usual = [step.loss for step in fit(load_run("copy", *settings, *plain, out=tmp_path / "usual"))]
+    run = load_run("copy", *settings, *plain, "train.max_steps=6", out=tmp_path / "pieces")
+    loss, sizes = run.task.loss, list[int]()
+
+    def up_to_fifteen_rows(model: torch.nn.Module, batch: Any) -> Any:
+        sizes.append(len(batch.src))
+        if run.model.training and len(batch.src) > 15:
+            torch.empty(1 << 62, dtype=torch.uint8)  # what torch says when there is none
+        return loss(model, batch)
+
+    monkeypatch.setattr(run.task, "loss", up_to_fifteen_rows)
+    steps = list(fit(run))
+    assert max(sizes) > 15 and run.state.pieces > 1
+    assert [step.loss for step in steps] == pytest.approx(usual[:6], rel=1e-5)
+    noted = [step for step in steps if step.note]
+    assert noted and f"step {noted[0].index}, which was taken in smaller pieces" in noted[0].note
+    assert "smaller pieces" in (tmp_path / "pieces" / "log.jsonl").read_text()
+    again = load_run("copy", *settings, *plain, "train.max_steps=20", out=tmp_path / "pieces")
+    assert again.state.pieces == run.state.pieces
+    assert [step.loss for step in fit(again)] == pytest.approx(usual[6:], rel=1e-4)
 
 
 def test_another_error_of_a_step_stays_what_it_is(

@@ -92,6 +92,8 @@ class TrainingDisplay:
         self.loss = step.loss if self.loss is None else self.loss + 0.05 * (step.loss - self.loss)
         rate = step.tokens_per_second
         self.rate = rate if self.rate is None else self.rate + 0.05 * (rate - self.rate)
+        if step.note:
+            self._line(step.note)
         if step.validation:
             self._validation(step)
         figures = f"loss {self.loss:.3f}  {self.rate:,.0f} tokens/s{self.bleu}"

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ def train(
     src_lang: corpus.SourceLanguage = "",
     tgt_lang: corpus.TargetLanguage = "",
     out: corpus.RunFolder = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take, memory and time, and do nothing.")
+    ] = False,
 ) -> None:
     """Train from a recipe, or from your own corpus with every setting derived from it.
 
@@ -34,6 +37,7 @@ def train(
     from rich.console import Console
 
     from sightline.cli.display import TrainingDisplay, say, stages
+    from sightline.cli.plan import print_plan
     from sightline.cli.report import print_report
     from sightline.training.processes import join
 
@@ -46,6 +50,9 @@ def train(
     chosen, folder, reasons = processes.share(given)
     for reason in reasons:
         say(console, f"  {reason}")
+    if plan:
+        print_plan(chosen, console)
+        return
     from sightline.training.loop import fit
     from sightline.training.start import start_run
 

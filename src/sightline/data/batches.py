@@ -51,6 +51,21 @@ class Batch:
             return self
         return self._with(lambda x: (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True))
 
+    def split(self, count: int) -> list["Batch"]:
+        """The same sentences in `count` batches of about as many rows each, or in as many as there are rows."""
+        rows = np.array_split(np.arange(len(self.src)), min(count, len(self.src)))
+        return [self._rows(slice(int(part[0]), int(part[-1]) + 1)) for part in rows]
+
+    def _rows(self, rows: slice) -> "Batch":
+        """Some of its rows. (`index` stays that of all: which pairs a packed row holds is not kept.)"""
+        width, first = self.tgt_out.shape[1], rows.start * self.tgt_out.shape[1]
+        real = self.real[(self.real >= first) & (self.real < rows.stop * width)] - first
+        n_src = round(self.n_src * (rows.stop - rows.start) / len(self.src))
+        segments = None if self.segments is None else (self.segments[0][rows], self.segments[1][rows])
+        return Batch(
+            self.src[rows], self.tgt_in[rows], self.tgt_out[rows], real, self.index, n_src, len(real), segments
+        )
+
     def copy(self) -> "Batch":
         """A batch of the same content in tensors of its own."""
         return self._with(torch.clone)

@@ -35,8 +35,8 @@ def softmax_attention(
     """The values, averaged with the weights of scaled dot products (Vaswani et al. 2017, section 3.2.1) over the keys that `mask`
     allows; zero for a query that may see nothing. Each weight is dropped with probability `threshold` / 256.
 
-    Long sequences with more than `HELD` weights are taken block by block of queries, and a block's weights are computed again for its gradient, the same
-    ones dropped: memory grows with the length of the sequences, not with its square.
+    Long sequences with more than `HELD` weights are taken block by block of queries, and a block's weights are computed again for
+    its gradient, the same ones dropped: memory grows with the length of the sequences, not with its square.
 
     The mask's bias gets no gradient.
     """
@@ -62,8 +62,8 @@ class _SoftmaxAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *saved, random = ctx.saved_tensors
-        by_q, by_k, by_v = _gradients(grads[0].contiguous(), *saved, random, ctx.threshold)
+        q, k, v, weights, random = ctx.saved_tensors
+        by_q, by_k, by_v = _gradients(grads[0].contiguous(), q, k, v, weights, random, ctx.threshold)
         found = (_heads_last(x) for x in (by_q, by_k[:, :, : ctx.tk], by_v[:, :, : ctx.tk]))
         return (*found, None, None, None)
 

@@ -46,7 +46,7 @@ class Task(Protocol):
     def batches(self, split: str, epoch: int, start: int = 0) -> Iterable[Any]:
         """Batches of a split; those of "train" are a function of the seed and `epoch`, from batch number `start` on.
 
-        A batch has `to(device)`, `index` (which items), `n_tgt` and `padding` (see `data.batches.Batch`).
+        A batch has `to(device)`, `split(count)`, `index` (which items), `n_tgt` and `padding` (see `data.batches.Batch`).
         """
         ...
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -175,7 +176,7 @@ def _planned(
     too_large: Sequence[str],
 ) -> tuple[Recipe, list[Reason]]:
     """With as many steps as `affordable` target tokens and the wanted ones allow, and the reasons for everything."""
-    wanted, batch = _wanted(found, suited), recipe.train.batch_tokens
+    wanted, batch = _wanted(found, suited), cast(int, recipe.train.batch_tokens)
     tokens = wanted if affordable is None else min(wanted, affordable)
     steps = max(10, int(tokens / batch))
     took = 0.0 if not affordable else minutes * steps * batch / affordable

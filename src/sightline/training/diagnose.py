@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sightline.errors import UserError
 from sightline.tasks.task import Task
+from sightline.training.state import RunState
 
 
 class NonFiniteError(UserError):
@@ -39,12 +40,18 @@ def explain_non_finite(
     )
 
 
-def explain_out_of_memory(task: Task, batches: list[Any], batch_tokens: int, step: int) -> UserError:
-    """The error to raise where a step found no memory: it names the step and the batch."""
+def explain_out_of_memory(task: Task, batches: list[Any], state: RunState) -> UserError:
+    """The error to raise where a step found no memory, not in the smallest pieces either: it names the step and the batch."""
+    tried = "" if state.compiled else ", not even for one row of its batch at a time"
+    remedy = (
+        f"begin a new run with train.batch_tokens = {max(1, state.batch_tokens // 2)} and twice the train.accumulate, which "
+        "learns the same"
+        if state.compiled
+        else "begin a new run with a smaller model or shorter sentences (data.max_len)"
+    )
     return UserError(
-        f"There is not enough memory for step {step}. The batch holds {task.describe(batches[0])}. The last saved state is "
-        "good and was kept. Close other programs and go on, or begin a new run with train.batch_tokens = "
-        f"{max(1, batch_tokens // 2)} and twice the train.accumulate, which learns the same."
+        f"There is not enough memory for step {state.step + 1}{tried}. The batch holds {task.describe(batches[0])}. The last "
+        f"saved state is good and was kept. Close other programs and go on, or {remedy}."
     )
 
 

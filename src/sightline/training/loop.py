@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sightline.data.ahead import ahead
 from sightline.errors import out_of_memory
 from sightline.files import locked
+from sightline.training.devices import give_back_memory
 from sightline.training.diagnose import NonFiniteError, explain_non_finite, explain_out_of_memory
 from sightline.training.finish import finish, validate
 from sightline.training.optim import clip, set_learning_rate
 from sightline.training.replay import at_work
 from sightline.training.run import Run
+from sightline.training.state import random_states, restore_random_states
 from sightline.training.working import WorkingCopy
 
 
@@ -43,6 +46,8 @@ class Step:
     """The epoch at hand, counted from 0."""
     validation: dict[str, float] = field(default_factory=dict)
     """Figures of the validation after this step, if there was one."""
+    note: str = ""
+    """What a person should know of this step; nothing of most."""
     samples: list[tuple[str, str, str]] = field(default_factory=list)
     """Source, translation and reference of some validation sentences, if there was a validation."""
 
@@ -130,14 +135,10 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     lr = run.processes.agree(run.learning_rate(index))
     set_learning_rate(run.optimizer, lr)
     count = run.processes.total(sum(batch.n_tgt for batch in batches))
-    total = torch.zeros((), dtype=torch.float64, device=run.device)
-    try:
-        for batch in batches:
-            total += working.gradient(run.task, batch, count)
-    except (MemoryError, RuntimeError) as error:
-        if out_of_memory(error):
-            raise explain_out_of_memory(run.task, batches, run.state.batch_tokens, index) from error
-        raise
+    before = run.state.pieces
+    while (total := _gradient(run, working, batches, count)) is None:
+        _take_smaller_pieces(run, batches)
+    note = "" if run.state.pieces == before else _SMALLER.format(step=index, pieces=run.state.pieces)
     run.processes.add_up(run.model, total)
     summed, norm = torch.stack((total, clip(run.model, run.settings.clip).double())).tolist()
     if not math.isfinite(summed):
@@ -151,7 +152,39 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
     run.state.tokens += count
     seconds = time.monotonic() - began
     padding = sum(batch.padding for batch in batches) / max(1, len(batches))
-    return Step(index, summed / count, count, count / seconds, padding, lr, norm, run.state.epoch)
+    return Step(index, summed / count, count, count / seconds, padding, lr, norm, run.state.epoch, note=note)
+
+
+_SMALLER = (
+    "There was not enough memory for step {step}, which was taken in smaller pieces: each batch now passes in {pieces} parts, "
+    "whose gradients are added up, which learns the same."
+)
+
+
+def _gradient(run: Run, working: WorkingCopy, batches: list[Any], count: int) -> Tensor | None:
+    """The loss of a step, summed, its gradient being left in the model; None, and all is as before, if there was no memory."""
+    random = random_states()
+    try:
+        total = torch.zeros((), dtype=torch.float64, device=run.device)
+        for batch in batches:
+            for piece in batch.split(run.state.pieces) if run.state.pieces > 1 else [batch]:
+                total += working.gradient(run.task, piece, count)
+        return total
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    working.forget()
+    give_back_memory()
+    restore_random_states(random)
+    return None
+
+
+def _take_smaller_pieces(run: Run, batches: list[Any]) -> None:
+    """Raises UserError if batches cannot be taken in smaller pieces."""
+    if run.state.compiled or run.state.pieces >= max(len(batch.src) for batch in batches):
+        raise explain_out_of_memory(run.task, batches, run.state)
+    run.state.pieces *= 2
+    run.last_saved = -math.inf  # saved after this step, so that a run which goes on takes the same pieces
 
 
 def _non_finite(run: Run, batches: list[Any], what: str) -> NonFiniteError:
@@ -173,6 +206,7 @@ def _after(run: Run, step: Step) -> Step:
             "tokens_per_second": round(step.tokens_per_second),
             "padding": round(step.padding, 4),
             "epoch": step.epoch,
+            **({"note": step.note} if step.note else {}),
         },
     )
     if step.index % settings.validate_every == 0 and run.processes.first:

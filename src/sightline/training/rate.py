@@ -50,7 +50,8 @@ def _timed(
     model = build_model(config, vocab_size, vocab_size).to(device)
     optimizer, working = make_optimizer(model, settings, precision), WorkingCopy(model, precision)
     length = min(LENGTH, config.max_len)
-    rows = max(1, min(settings.batch_tokens, TOKENS[device.type]) // length)
+    budget = TOKENS[device.type] if settings.batch_tokens == "auto" else settings.batch_tokens
+    rows = max(1, min(budget, TOKENS[device.type]) // length)
     src, tgt = (torch.randint(3, vocab_size, (rows, length), device=device) for _ in range(2))
 
     def gradient() -> None:
@@ -73,5 +74,5 @@ def _timed(
             if device.type == "cuda":
                 torch.cuda.synchronize()
             fastest[k] = min(fastest[k], time.perf_counter() - start)
-    of_a_step = max(tgt.numel(), settings.batch_tokens * settings.accumulate)  # tokens for which there is one update
+    of_a_step = max(tgt.numel(), budget * settings.accumulate)  # tokens for which there is one update
     return 1.0 / (fastest[0] / tgt.numel() + fastest[1] / of_a_step)

@@ -101,7 +101,14 @@ class Run:
             saved = _without("ema.", tensors)
             for name, tensor in self.ema.tensors.items():
                 tensor.copy_(saved[name])
-        restore_random_states(tensors, self.processes.rank)
+        ending = f".{self.processes.rank}"
+        restore_random_states(
+            {
+                name.removesuffix(ending): x
+                for name, x in tensors.items()
+                if name.startswith("random.") and name.endswith(ending)
+            }
+        )
 
     def snapshot_path(self, step: int) -> Path:
         """Where the weights of a validation lie."""

@@ -14,8 +14,8 @@ class TrainSettings(Settings):
 
     seed: int = Field(default=1, ge=0)
     """Everything random follows from it."""
-    batch_tokens: int = Field(default=4096, ge=1)
-    """Tokens of one batch, padding included, on the longer side."""
+    batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = 4096
+    """Tokens of one batch, padding included, on the longer side; auto: as many as the free memory takes."""
     accumulate: int = Field(default=1, ge=1)
     """Batches that are summed up before a step; the gradient is exact by token count."""
     max_steps: int = Field(default=10_000, ge=1)

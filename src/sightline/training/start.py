@@ -16,6 +16,7 @@ from sightline.files import explain_os_errors, locked, write_atomically
 from sightline.models.build import build_model
 from sightline.tasks.translation import TASKS
 from sightline.training.devices import best_device, can_compile, choose_precision, free_memory, settle, usable_cores
+from sightline.training.estimate import estimate
 from sightline.training.optim import Ema, load_weights, make_optimizer
 from sightline.training.processes import Processes, join
 from sightline.training.recipe import Recipe, prepare_run, read_recipe
@@ -66,6 +67,8 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
     device = processes.device(best_device())
     if processes.first:
         _choose_for_machine(recipe.train, state, device, notes)
+        if not state.batch_tokens:
+            _largest_batch(recipe, prepared, state, device, notes)
     state = processes.share(state)
     _same_processes(state, processes, found is not None)
     settle(state.threads)
@@ -149,7 +152,6 @@ def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.
     """Number format, threads and batch budget: chosen once, then part of the run's state."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     state.threads = state.threads or settings.threads or max(1, usable_cores() // local)
-    state.batch_tokens = state.batch_tokens or settings.batch_tokens
     if not state.precision:
         state.compiled = settings.compile
         if settings.compile and not can_compile(device):
@@ -160,6 +162,21 @@ def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.
         if settings.precision == "auto":
             state.precision, why = choose_precision(device)
             notes.append(f"number format {state.precision}: {why}")
+    if not state.batch_tokens and settings.batch_tokens != "auto":
+        state.batch_tokens = settings.batch_tokens
+
+
+def _largest_batch(recipe: Recipe, prepared: Prepared, state: RunState, device: torch.device, notes: list[str]) -> None:
+    """`train.batch_tokens = "auto"`: what fits into the free memory, but at least a hundred batches an epoch."""
+    tokenizer, pairs = prepared.tokenizer, prepared.train()
+    need = estimate(
+        recipe.model, max(tokenizer.src_vocab_size, tokenizer.tgt_vocab_size), recipe.train, state.precision
+    )
+    fits = need.largest(free_memory(device), device.type)
+    epoch = int(max(pairs.src_lengths.sum(), pairs.tgt_lengths.sum()))
+    state.batch_tokens = max(64, min(fits, epoch // 100 // 64 * 64))
+    why = "what the free memory takes" if fits <= epoch // 100 else f"a hundredth of an epoch; {fits:,} would fit"
+    notes.append(f"batches of {state.batch_tokens:,} tokens: {why}")
 
 
 def check_folder(folder: Path, recipe: Recipe) -> Recipe | None:

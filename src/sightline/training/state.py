@@ -55,6 +55,8 @@ class RunState:
     """Processor threads, chosen once."""
     batch_tokens: int = 0
     """Batch budget, chosen once."""
+    pieces: int = 1
+    """Parts that each batch is computed in, more than one after a step found no memory."""
     processes: int = 1
     """Processes that train together, as the run was begun."""
 
@@ -67,11 +69,11 @@ def random_states() -> dict[str, Tensor]:
     return states
 
 
-def restore_random_states(tensors: dict[str, Tensor], rank: int) -> None:
-    """Put every random generator of process number `rank` back to where it was."""
-    torch.set_rng_state(tensors[f"random.cpu.{rank}"])
-    if f"random.cuda.{rank}" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"])
+def restore_random_states(states: dict[str, Tensor]) -> None:
+    """Put every random generator of this process back to where it was."""
+    torch.set_rng_state(states["random.cpu"])
+    if "random.cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["random.cuda"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -62,6 +62,11 @@ class WorkingCopy(Generic[Model]):
         self.hand_over()
         return loss.total.detach()
 
+    def forget(self) -> None:
+        """Drop all gradients, those of a pass that was broken off among them."""
+        for model in (self.model, self.trained):
+            model.zero_grad(set_to_none=True)
+
     def update(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of the optimizer, after which the gradients are forgotten."""
         optimizer.step()
