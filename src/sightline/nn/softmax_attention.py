@@ -17,7 +17,7 @@ from sightline.nn.mask import Mask
 
 BLOCK = 1 << 22
 """Weights that are held at a time, of all sentences and heads, where there are more: 16 MB of float32."""
-HELD = 1 << 24
+HELD = 1 << 23
 """Weights up to which all are held from the forward to the backward pass, however long the sequences."""
 LONG = 512
 """Keys from which blocks are worth it."""
