@@ -112,10 +112,11 @@ class Worker:
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(setup["threads"])},
         )
         self.memory, self.warmed = 0, False
-        for batch in range(setup["count"]):  # and again, for what is compiled or chosen the second time
-            self._ask(batch)
-        for batch in range(setup["count"]):
-            self._ask(batch)
+        self.first = setup["count"] * (
+            2 if setup["device"] == "cuda" else 1
+        )  # twice, for what is recorded the second time
+        for k in range(self.first):
+            self._ask(k % setup["count"])
 
     def warm(self) -> None:
         """Wait for the first passes, which do not count."""
@@ -123,7 +124,7 @@ class Worker:
             return
         self.warmed = True
         self.parameters = self._answer()["parameters"]
-        for _ in range(2 * self.setup["count"]):
+        for _ in range(self.first):
             self._answer()
 
     def turn(self) -> float:

@@ -16,7 +16,9 @@ def make(sizes: Sizes, precision: str, variant: str) -> Plain:
         "ff_mult": sizes.d_ff / sizes.d_model,
         "emb_dropout": sizes.dropout,
         "attn_dropout": sizes.dropout,
-        "ff_dropout": sizes.dropout,  # it has none on what a sublayer adds
+        "ff_dropout": sizes.dropout,
+        "attn_sublayer_dropout": sizes.dropout,
+        "ff_sublayer_dropout": sizes.dropout,
         "attn_flash": "flash" in variant,
     }
     model = XTransformer(

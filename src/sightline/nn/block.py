@@ -62,7 +62,7 @@ class Block(nn.Module):
         return self._add(x, h, self.ffn_norm)
 
     def _add(self, x: Tensor, h: Tensor, norm: nn.Module) -> Tensor:
-        x = x + self.dropout(h)
+        x = self.dropout.add(x, h)
         return x if self.norm_at == "pre" else norm(x)
 
 

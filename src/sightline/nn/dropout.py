@@ -22,7 +22,16 @@ def draw(shape: torch.Size, device: torch.device) -> Int8[Tensor, "..."]:
 
 def dropped(x: Float[Tensor, "..."], random: Int8[Tensor, "..."], threshold: int) -> Float[Tensor, "..."]:
     """`x` where its byte reaches the threshold, scaled by 1 / (1 - threshold/256), and 0 elsewhere."""
-    return random.to(x.dtype).ge_(threshold - 128).mul_(x).mul_(256.0 / (256 - threshold))
+    return _kept(random, threshold, x.dtype).mul_(x).mul_(_scale(threshold))
+
+
+def _kept(random: Int8[Tensor, "..."], threshold: int, kind: torch.dtype) -> Float[Tensor, "..."]:
+    """1 where a byte reaches the threshold, and 0 elsewhere."""
+    return random.to(kind).ge_(threshold - 128)
+
+
+def _scale(threshold: int) -> float:
+    return 256.0 / (256 - threshold)
 
 
 class _Drop(torch.autograd.Function):
@@ -36,6 +45,35 @@ class _Drop(torch.autograd.Function):
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         (random,) = ctx.saved_tensors
         return dropped(grads[0], random, ctx.threshold), None
+
+
+class _AddDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, h: Tensor, threshold: int) -> Tensor:
+        ctx.threshold, random = threshold, draw(h.shape, h.device)
+        ctx.save_for_backward(random)
+        return torch.addcmul(x, _kept(random, threshold, h.dtype), h, value=_scale(threshold))
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (random,) = ctx.saved_tensors
+        return grads[0], dropped(grads[0], random, ctx.threshold), None
+
+
+class _ReluDropped(torch.autograd.Function):
+    """What is above zero in the output was above zero in the input, and was kept: nothing else is needed on the way back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, threshold: int) -> Tensor:
+        ctx.threshold = threshold
+        y = torch.relu(x).mul_(_kept(draw(x.shape, x.device), threshold, x.dtype)).mul_(_scale(threshold))
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grads[0], y, 0).mul_(_scale(ctx.threshold)), None
 
 
 class Dropout(nn.Module):
@@ -54,11 +92,20 @@ class Dropout(nn.Module):
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Drop elements of `x` while training; `x` itself otherwise."""
-        if not self.training or self.threshold == 0:
-            return x
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return nn.functional.dropout(x, self.p, training=True)
-        return _Drop.apply(x, self.threshold)
+        if self._by_bytes(x):
+            return _Drop.apply(x, self.threshold)
+        return nn.functional.dropout(x, self.p, self.training) if self.p else x
+
+    def add(self, x: Float[Tensor, "..."], h: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """X + dropout(h), in one pass on a CPU."""
+        return _AddDropped.apply(x, h, self.threshold) if self._by_bytes(h) else x + self(h)
+
+    def after_relu(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """dropout(relu(x)), of which a CPU keeps the result alone for the backward pass."""
+        return _ReluDropped.apply(x, self.threshold) if self._by_bytes(x) else self(torch.relu(x))
+
+    def _by_bytes(self, x: Tensor) -> bool:
+        return self.training and self.threshold > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
     def extra_repr(self) -> str:
         """The rate, for `print(model)`."""

@@ -27,7 +27,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t m"]) -> Float[Tensor, "b t m"]:
         """Each position by itself."""
-        return self.down_proj(self.dropout(self.activation(self.up_proj(x))))
+        x = self.up_proj(x)
+        x = self.dropout.after_relu(x) if self.activation is torch.relu else self.dropout(self.activation(x))
+        return self.down_proj(x)
 
 
 class Gated(nn.Module):
