@@ -343,6 +343,7 @@ def plot(results: dict[str, list[Row]], file: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "sightline"  # the same figures, the same file
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
@@ -355,7 +356,7 @@ def plot(results: dict[str, list[Row]], file: Path) -> None:
         panel.set_xlabel("target tokens a second")
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(file)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
