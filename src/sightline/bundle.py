@@ -22,7 +22,7 @@ from sightline.models.encoder_decoder import EncoderDecoder
 
 FORMAT = 1
 FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class BundleConfig(Settings):

@@ -199,12 +199,13 @@ def test_base_and_big_have_the_published_number_of_parameters() -> None:
     assert abs(millions[0] - 63) < 2.5 and abs(millions[1] - 214) < 4
 
 
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
 @each
-def test_the_gradient_of_a_working_copy_in_bf16_is_near_that_in_float32(variant: str) -> None:
+def test_the_gradient_of_a_working_copy_in_half_a_format_is_near_that_in_float32(variant: str, half: str) -> None:
     model = make(variant)
     src, tgt = batch(b=16)
     losses, gradients = {}, {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", half):
         working = WorkingCopy(model, precision)
         model.zero_grad()
         loss = translation_loss(working.model, src, tgt, tgt, 0.1)
@@ -213,9 +214,9 @@ def test_the_gradient_of_a_working_copy_in_bf16_is_near_that_in_float32(variant:
         losses[precision] = loss.item()
         gradients[precision] = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01) and losses["bf16"] != losses["fp32"]
-    assert gradients["fp32"].keys() == gradients["bf16"].keys() == {name for name, _ in model.named_parameters()}
-    exact, low = (torch.cat([g.flatten() for g in gradients[p].values()]) for p in ("fp32", "bf16"))
+    assert losses[half] == pytest.approx(losses["fp32"], rel=0.01) and losses[half] != losses["fp32"]
+    assert gradients["fp32"].keys() == gradients[half].keys() == {name for name, _ in model.named_parameters()}
+    exact, low = (torch.cat([g.flatten() for g in gradients[p].values()]) for p in ("fp32", half))
     near = 0.95 if variant == "core cosine" else 0.99  # its scores, sharpened tenfold, are rounded tenfold
     assert torch.nn.functional.cosine_similarity(exact, low, dim=0) > near
     assert 0.95 < low.norm() / exact.norm() < 1.05

@@ -210,6 +210,22 @@ def test_a_step_that_finds_no_memory_is_taken_in_pieces_and_so_are_those_after_i
     assert [step.loss for step in fit(again)] == pytest.approx(usual[6:], rel=1e-4)
 
 
+def test_fp16_trains_as_float32_does_and_finds_its_scale(settings: list[str], tmp_path: Path) -> None:
+    plain = [f"model.{place}_dropout=0" for place in ("embedding", "residual", "attention")]
+    usual = [step.loss for step in fit(load_run("copy", *settings, *plain, out=tmp_path / "usual"))]
+    run = load_run("copy", *settings, *plain, "train.precision=fp16", out=tmp_path / "half")
+    assert run.state.loss_scale == 65536
+    assert [step.loss for step in fit(run)] == pytest.approx(usual, rel=0.01)
+    run = load_run("copy", *settings, *plain, "train.precision=fp16", out=tmp_path / "large")
+    run.state.loss_scale = 2.0**32
+    steps = list(fit(run))
+    left_out = [step.index for step in steps if "too large for fp16" in step.note]
+    assert left_out == list(range(1, len(left_out) + 1)) and 0 < len(left_out) < 20
+    assert run.state.loss_scale == 2.0 ** (32 - len(left_out)) and all(
+        p.isfinite().all() for p in run.model.parameters()
+    )
+
+
 def test_another_error_of_a_step_stays_what_it_is(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

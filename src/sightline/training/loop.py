@@ -20,7 +20,7 @@ from sightline.training.finish import finish, validate
 from sightline.training.optim import clip, set_learning_rate
 from sightline.training.replay import at_work
 from sightline.training.run import Run
-from sightline.training.state import random_states, restore_random_states
+from sightline.training.state import RunState, random_states, restore_random_states
 from sightline.training.working import WorkingCopy
 
 
@@ -140,12 +140,16 @@ def _step(run: Run, working: WorkingCopy, batches: list[Any], began: float) -> S
         _take_smaller_pieces(run, batches)
     note = "" if run.state.pieces == before else _SMALLER.format(step=index, pieces=run.state.pieces)
     run.processes.add_up(run.model, total)
-    summed, norm = torch.stack((total, clip(run.model, run.settings.clip).double())).tolist()
+    summed, norm = torch.stack((total, clip(run.model, run.settings.clip, run.state.loss_scale).double())).tolist()
     if not math.isfinite(summed):
         raise _non_finite(run, batches, "loss")
-    if not math.isfinite(norm):
+    if not math.isfinite(norm) and run.state.loss_scale > 1.0:
+        note = _lower_scale(run, working)
+    elif not math.isfinite(norm):
         raise _non_finite(run, batches, "gradient")
-    working.update(run.optimizer)
+    else:
+        working.update(run.optimizer)
+        _raise_scale(run.state)
     if run.ema is not None:
         run.ema.update(run.model, index)
     run.state.step = index
@@ -161,6 +165,20 @@ _SMALLER = (
 )
 
 
+def _lower_scale(run: Run, working: WorkingCopy) -> str:
+    """In fp16 a gradient was too large for the format: the step changes nothing, the next ones scale the loss half as much."""
+    working.forget()
+    run.state.loss_scale, run.state.unscaled = run.state.loss_scale / 2, 0
+    return f"A gradient was too large for fp16: step left out, loss scaled by {run.state.loss_scale:g} from here on."
+
+
+def _raise_scale(state: RunState) -> None:
+    """In fp16, twice the scale after 2,000 steps without trouble (Micikevicius et al. 2018, section 3.2)."""
+    state.unscaled += 1
+    if state.precision == "fp16" and state.unscaled == 2000:
+        state.loss_scale, state.unscaled = 2 * state.loss_scale, 0
+
+
 def _gradient(run: Run, working: WorkingCopy, batches: list[Any], count: int) -> Tensor | None:
     """The loss of a step, summed, its gradient being left in the model; None, and all is as before, if there was no memory."""
     random = random_states()
@@ -168,7 +186,7 @@ def _gradient(run: Run, working: WorkingCopy, batches: list[Any], count: int) ->
         total = torch.zeros((), dtype=torch.float64, device=run.device)
         for batch in batches:
             for piece in batch.split(run.state.pieces) if run.state.pieces > 1 else [batch]:
-                total += working.gradient(run.task, piece, count)
+                total += working.gradient(run.task, piece, count / run.state.loss_scale)
         return total
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):

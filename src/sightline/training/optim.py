@@ -161,15 +161,15 @@ def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n
     return x.mT if tall else x
 
 
-def clip(model: nn.Module, limit: float) -> Float[Tensor, ""]:
-    """Scale all gradients down so that their joint norm is at most `limit` (0: leave them). Returns the norm before; if
-    that is not finite the gradients are left as they are, to be looked at. Nothing waits for a GPU.
+def clip(model: nn.Module, limit: float, scale: float = 1.0) -> Float[Tensor, ""]:
+    """Divide all gradients by `scale`, and scale them down so that their joint norm is at most `limit` (0: any). Returns the norm
+    between the two; if that is not finite the gradients are left as they are, to be looked at. Nothing waits for a GPU.
     """
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    if limit > 0:
-        share = (limit / (norm + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(gradients, torch.where(norm.isfinite(), share, 1.0))
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / scale
+    share = (limit / (norm + 1e-6)).clamp(max=1.0) if limit > 0 else torch.ones_like(norm)
+    if limit > 0 or scale != 1.0:
+        torch._foreach_mul_(gradients, torch.where(norm.isfinite(), share / scale, 1.0))
     return norm
 
 

@@ -58,7 +58,7 @@ class ReplayedCopy(WorkingCopy[Model]):
         self._update: Recorded[None] | None = None
         self._made: list[tuple[nn.Parameter, Tensor]] = []
 
-    def gradient(self, task: Task, batch: Any, count: int | Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, task: Task, batch: Any, count: float | Tensor) -> Tensor:  # noqa: D102
         if self._batch is None or self._gradient is None:
             self._batch = batch.copy()
             self._gradient = Recorded(lambda: self._of_batch(task))

@@ -43,8 +43,9 @@ class TrainSettings(Settings):
     """Share of each target spread over the vocabulary."""
     r_drop: float = Field(default=0.0, ge=0)
     """Weight of R-Drop: each batch passes twice with different dropout, and what is predicted should agree; 0 for none."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the computation; weights are float32 all the same. auto measures which is faster here."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the computation; weights are float32 all the same. auto measures which is fastest here. fp16 is for GPUs
+    without bf16: its loss is scaled up, so that small gradients are not lost, and the scale found while training."""
     compile: bool = False
     """On a GPU: sentences packed into rows, blocks compiled (half a minute at the start, with Triton and a C compiler), steps
     recorded and replayed. Experimental: compare its first thousand steps with those of a run without."""

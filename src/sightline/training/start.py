@@ -25,6 +25,8 @@ from sightline.training.run import Run
 from sightline.training.settings import TrainSettings
 from sightline.training.state import RunState, newest_state, state_folders
 
+FIRST_SCALE = 65536.0
+"""Of the loss in fp16: near the largest number there is."""
 ENDS = ("max_steps", "max_minutes", "patience")
 """The settings that say when training is over; a run may go on with others."""
 BYTES_PER_PARAMETER = 16
@@ -162,6 +164,7 @@ def _choose_for_machine(settings: TrainSettings, state: RunState, device: torch.
         if settings.precision == "auto":
             state.precision, why = choose_precision(device)
             notes.append(f"number format {state.precision}: {why}")
+        state.loss_scale = FIRST_SCALE if state.precision == "fp16" else 1.0
     if not state.batch_tokens and settings.batch_tokens != "auto":
         state.batch_tokens = settings.batch_tokens
 

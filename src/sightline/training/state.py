@@ -49,6 +49,10 @@ class RunState:
     """Whether the training came to its end."""
     precision: str = ""
     """Number format, chosen once."""
+    loss_scale: float = 1.0
+    """What the loss is multiplied by before the backward pass, in fp16."""
+    unscaled: int = 0
+    """Steps since the scale was changed."""
     compiled: bool = False
     """Whether blocks are compiled, chosen once."""
     threads: int = 0

@@ -52,7 +52,7 @@ class WorkingCopy(Generic[Model]):
         if compiled:
             _compile(self.model)
 
-    def gradient(self, task: Task, batch: Any, count: int | Tensor) -> Tensor:
+    def gradient(self, task: Task, batch: Any, count: float | Tensor) -> Tensor:
         """Add the gradient of a batch's loss, divided by `count`, to the gradients of the trained model, with its weights as they
         are now. Returns the loss, summed.
         """
