@@ -55,7 +55,7 @@ class ReplayedCopy(WorkingCopy[Model]):
         self._count = torch.ones((), device=next(model.parameters()).device)
         self._batch: Batch | None = None
         self._gradient: Recorded[Tensor] | None = None
-        self._update: Recorded[None] | None = None
+        self._update: Recorded[Any] | None = None
         self._made: list[tuple[nn.Parameter, Tensor]] = []
 
     def gradient(self, task: Task, batch: Any, count: float | Tensor) -> Tensor:  # noqa: D102
@@ -83,12 +83,9 @@ class ReplayedCopy(WorkingCopy[Model]):
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: D102
         if self._update is None:
-            self._update = Recorded(lambda: self._take_step(optimizer))
+            self._update = Recorded(optimizer.step)
         self._update()
         optimizer.zero_grad(set_to_none=True)
-
-    def _take_step(self, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.step()
 
 
 def at_work(model: Model, precision: str, *, compiled: bool) -> WorkingCopy[Model]:

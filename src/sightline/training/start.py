@@ -83,8 +83,8 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
             notes.append(f"so not used: {', '.join(unused)}")
     model.to(device)
     torch.manual_seed(
-        recipe.train.seed + processes.rank * 1_000_003
-    )  # the same weights everywhere, but not the same dropout
+        recipe.train.seed + 1_000_003 * processes.rank
+    )  # all have the same weights, but not the same dropout
     task = TASKS[recipe.task](
         prepared,
         seed=recipe.train.seed,
