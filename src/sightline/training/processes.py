@@ -1,6 +1,7 @@
 # pyright: reportPrivateImportUsage=false
 """Several processes that train one model, each on batches of its own: started by `torchrun`, one for each GPU or on a CPU."""
 
+import atexit
 import os
 from datetime import timedelta
 from typing import Any
@@ -67,6 +68,7 @@ class Joined(Processes):
             if on_gpu:
                 torch.cuda.set_device(self.local)
             dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+            atexit.register(_leave)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def device(self, best: torch.device) -> torch.device:  # noqa: D102
@@ -104,6 +106,12 @@ class Joined(Processes):
 
     def wait(self) -> None:  # noqa: D102
         self.agree(0.0)
+
+
+def _leave() -> None:
+    """End the threads that talk to the others, before Python takes things apart."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def join() -> Processes:
