@@ -21,7 +21,9 @@ from sightline.training.start import load_run
 folder, *settings = sys.argv[1:]
 run = load_run("copy", *settings, out=folder)
 steps = [[step.index, step.loss, step.grad_norm, step.tokens, step.lr] for step in fit(run)]
-open(f"{folder}/steps.{run.processes.rank}.json", "w").write(json.dumps(steps))
+with open(f"{folder}/steps.{run.processes.rank}.json", "w") as file:
+    file.write(json.dumps(steps))
+run.processes.leave()
 """
 EXACT = ["model.residual_dropout=0", "model.attention_dropout=0", "model.embedding_dropout=0", "train.precision=fp32"]
 

@@ -74,7 +74,9 @@ def train(
     if not run.state.finished:
         say(console, f"Stopped and saved at step {run.state.step}. To go on: sightline train {folder}")
         raise typer.Exit(130)
-    _summary(run, console)
+    if processes.first:
+        _summary(run, console)
+    processes.leave()
 
 
 def _summary(run: "Run", console: "Console") -> None:

@@ -72,7 +72,6 @@ def fit(run: Run) -> Generator[Step, None, None]:
                 finish(run)
             run.state.finished = bool(run.processes.agree(run.state.finished))
             run.save()
-            run.processes.wait()
         except GeneratorExit:  # the caller's `break`
             run.save()
             raise
