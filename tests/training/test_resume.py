@@ -181,3 +181,12 @@ def test_what_is_chosen_for_the_machine_is_saved_before_the_first_step_ends(
         load_run("copy", *settings, out=tmp_path)
     steps.close()
     assert load_run("copy", *settings, out=tmp_path).state.step == 1
+
+
+def test_a_state_of_an_earlier_version_says_so(settings: list[str], tmp_path: Path) -> None:
+    run = load_run("copy", *settings, out=tmp_path)
+    assert run.ema is not None
+    tensors = {f"model.{name}": p.detach() for name, p in run.model.named_parameters()}
+    tensors |= {f"ema.{name}": tensor for name, tensor in run.ema.tensors.items()}
+    with pytest.raises(UserError, match="begun by an earlier version"):
+        run.restore(tensors)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.bundle import Bundle, BundleConfig, named_weights, read_weights, save_bundle, save_weights
+from sightline.errors import UserError
 from sightline.models.build import build_model
 from sightline.tasks.translation import TranslationTask
 from sightline.training.card import write_card
@@ -102,6 +103,11 @@ class Run:
             for name, tensor in self.ema.tensors.items():
                 tensor.copy_(saved[name])
         ending = f".{self.processes.rank}"
+        if f"random.cpu{ending}" not in tensors:
+            raise UserError(
+                f"{self.folder} holds a run begun by an earlier version of sightline, which this one cannot go on with. Train "
+                "again in another folder (--out)."
+            )
         restore_random_states(
             {
                 name.removesuffix(ending): x
