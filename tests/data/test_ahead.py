@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,14 +12,19 @@ def test_items_come_in_order_and_prepared() -> None:
 
 def test_they_are_made_before_they_are_asked_for_but_not_far_before() -> None:
     made: list[int] = []
-    items = ahead(range(100), lambda n: made.append(n) or n, depth=3)
+    fifth = threading.Event()
+
+    def prepare(n: int) -> int:
+        made.append(n)
+        if n == 4:
+            fifth.set()
+        return n
+
+    items = ahead(range(100), prepare, depth=3)
     assert next(items) == 0
-    deadline = time.monotonic() + 10
-    while len(made) < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)
-    assert made == [0, 1, 2, 3, 4]  # one taken, three held, one waiting to be put
-    items.close()
+    assert fifth.wait(10)  # one taken, three held, one waiting to be put
+    items.close()  # waits for the thread, which has made nothing more
+    assert made == [0, 1, 2, 3, 4]
 
 
 def test_what_is_raised_comes_after_the_items_before_it() -> None:

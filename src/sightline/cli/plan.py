@@ -27,7 +27,7 @@ def print_plan(recipe: "Recipe", console: "Console") -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("memory")
-    table.add_column("GiB", justify="right")
+    table.add_column("MiB", justify="right")
     parts = {
         "weights": need.weights,
         "gradients": need.gradients,
@@ -39,7 +39,7 @@ def print_plan(recipe: "Recipe", console: "Console") -> None:
         "free here": free,
     }
     for name, size in parts.items():
-        table.add_row(name, f"{size / 2**30:.2f}")
+        table.add_row(name, f"{size / 2**20:,.0f}")
     console.print(table)
     fits = f"The largest batch that fits here: {largest:,} tokens." if largest else "Not even a small batch fits here."
     say(console, f"{fits}\n")

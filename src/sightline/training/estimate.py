@@ -29,7 +29,7 @@ PROGRAM = {"cpu": 500 << 20, "cuda": 900 << 20}
 """Bytes of Python, torch and a corpus; on a GPU of its context and libraries."""
 REACHED, PASSES = 0.6, 10.0
 """Share of a machine's published rate that products of these shapes reach, and passes over the activations: fitted to recorded
-steps on an H200 (25,000 tokens: base 39 ms measured, 34 on paper; big 82 and 92)."""
+steps on an H200 (25,000 tokens: base 40 ms measured, 30 on paper; big 82 and 82)."""
 STARTED = 250
 """Operations that are started for a layer, forward and backward."""
 FREE_SHARE = 0.85
