@@ -82,7 +82,7 @@ def recipes_table() -> str:
     rows = ["| recipe | what | must reach | reproduced |", "|---|---|---|---|"]
     for path in sorted(folder.glob("*.toml")):
         recipe = parse(Recipe, read_toml(path))
-        scores = [f"{e.metric} {e.score:g}{f' into {e.to}' if e.to else ''}" for e in recipe.expected]
+        scores = [f"{e.metric} {e.score:g}{f' {e.direction}' if e.direction else ''}" for e in recipe.expected]
         done = [e.reproduced or "not yet reproduced" for e in recipe.expected]
         cells = (recipe.description, "; ".join(scores) or "-", "; ".join(dict.fromkeys(done)) or "-")
         rows.append(f"| `{recipe.name}` | " + " | ".join(map(escaped, cells)) + " |")

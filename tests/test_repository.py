@@ -40,6 +40,21 @@ def test_the_bundled_corpus_is_what_its_source_note_says():
     assert all(line.count("\t") == 2 and "CC-BY 2.0 (France) Attribution: tatoeba.org" in line for line in lines)
 
 
+@pytest.mark.parametrize("pair", ["en-zh", "en-de", "en-fr"])
+def test_no_sentence_of_a_bundled_test_set_is_in_the_validation_set(pair: str):
+    folder = files("sightline") / "corpora"
+    note = (folder / "SOURCE.md").read_text(encoding="utf-8")
+    sides = []
+    for split in ("valid", "test"):
+        text = gzip.decompress((folder / f"tatoeba-{pair}.{split}.tsv.gz").read_bytes())
+        assert f"`{hashlib.sha256(text).hexdigest()}`" in note
+        rows = [line.split("\t") for line in text.decode().split("\n")[:-1]]
+        assert f"{len(rows):,} pairs" in note
+        sides.append(({row[0] for row in rows}, {row[1] for row in rows}))
+    (valid_src, valid_tgt), (test_src, test_tgt) = sides
+    assert not valid_src & test_src and not valid_tgt & test_tgt
+
+
 @pytest.mark.parametrize("module", ["sightline", "sightline.config", "sightline.files"])
 def test_importing_the_lowest_floor_does_not_import_torch(module: str):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

@@ -129,6 +129,46 @@ def test_each_line_of_a_given_set_is_scored_for_itself_in_each_direction(tmp_pat
     ]
 
 
+def test_several_test_sets_and_their_references_are_put_together_on_request(tmp_path):
+    write_tsv(tmp_path / "zh.tsv", [("A dog.", "一只狗。"), ("A  dog.", "一条狗。"), ("The dog.", "一只狗。")])
+    write_tsv(tmp_path / "de.tsv", [("A dog.", "Ein Hund.")])
+    sets = [{"pairs": f"{to}.tsv", "src_lang": "en", "tgt_lang": to} for to in ("zh", "de")]
+    corpora = [{"pairs": "train.tsv", "src_lang": "en", "tgt_lang": to} for to in ("zh", "de")]
+    more = {"test": sets, "both_directions": True, "merge_references": True}
+    found = prepared(tmp_path, sentences(), train=corpora, **more)
+    assert [(e.src, e.refs, e.direction) for e in found.evaluation("test")] == [
+        ("A dog.", ("一只狗。", "一条狗。"), "en-zh"),
+        ("一只狗。", ("A dog.", "The dog."), "zh-en"),
+        ("一条狗。", ("A dog.",), "zh-en"),
+        ("The dog.", ("一只狗。",), "en-zh"),
+        ("A dog.", ("Ein Hund.",), "en-de"),
+        ("Ein Hund.", ("A dog.",), "de-en"),
+    ]
+    assert found.report.sets["test"].origin == "zh.tsv, de.tsv"
+
+
+def test_with_several_languages_all_that_is_connected_to_a_test_sentence_is_left_out(tmp_path):
+    rows = sentences()
+    write_tsv(tmp_path / "zh.tsv", [*rows, ("I am tired.", "累了。"), ("Tired, I am.", "我累。")])
+    write_tsv(tmp_path / "de.tsv", [("I am tired.", "Ich bin müde."), ("I'm tired.", "Ich bin müde.")])
+    write_tsv(tmp_path / "test.tsv", [("I'm tired.", "我很累。")])
+    corpora = [{"pairs": f"{to}.tsv", "src_lang": "en", "tgt_lang": to} for to in ("zh", "de")]
+    held = {"hold_out_valid": 0, "tag_target": True, "test": {"pairs": "test.tsv"}}
+    found = prepared(tmp_path, train=corpora, **held)
+    assert not {"I am tired.", "I'm tired."} & {src for src, _ in texts(found)}
+    assert found.report.kept == len(rows) + 1 and found.report.sets["test"].inside_training == 3
+
+
+def test_of_a_large_group_only_the_sentences_of_the_test_itself_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("sightline.data.survey.LARGEST_GROUP", 2)
+    write_tsv(tmp_path / "zh.tsv", [*sentences(), ("I am tired.", "累了。")])
+    write_tsv(tmp_path / "de.tsv", [("I am tired.", "Ich bin müde."), ("I'm tired.", "Ich bin müde.")])
+    write_tsv(tmp_path / "test.tsv", [("I'm tired.", "我很累。")])
+    corpora = [{"pairs": f"{to}.tsv", "src_lang": "en", "tgt_lang": to} for to in ("zh", "de")]
+    found = prepared(tmp_path, train=corpora, hold_out_valid=0, tag_target=True, test={"pairs": "test.tsv"})
+    assert found.report.sets["test"].inside_training == 1 and found.report.kept == len(sentences()) + 2
+
+
 def test_a_held_out_source_is_one_example_with_all_its_references(tmp_path):
     pairs = [(src, tgt + end) for src, tgt in sentences() for end in ("", "真的。")]
     found = prepared(tmp_path, pairs, hold_out_test=40, both_directions=True).evaluation("test")

@@ -74,6 +74,28 @@ def test_entities_are_unescaped_on_request(tmp_path):
     assert read(tmp_path, pairs="a.tsv")[0].src == "you &amp; me"
 
 
+def test_two_files_with_a_common_source_language_give_pairs_of_their_targets(tmp_path):
+    write(tmp_path, de_tsv="Hi.\tHallo!\nHi.\tTag!\nNo.\tNein.\nBye.\tTschüss.\nHi.\tGrüß Gott!\n")
+    write(tmp_path, fr_tsv="Hi.\tSalut !\nNo.\tNon.\nNo.\tPas question.\nHi.\tBonjour.\nYes.\tOui.\nNo.\t\n")
+    assert read(tmp_path, pairs="de.tsv", pivoted_with="fr.tsv") == [
+        Row("Hallo!", "Salut !", 1),
+        Row("Tag!", "Bonjour.", 2),
+        Row("Grüß Gott!", "Salut !", 5),
+        Row("Nein.", "Non.", 3),
+        Row("Nein.", "Pas question.", 3),
+    ]
+    corpus = CorpusSettings(pairs="de.tsv", pivoted_with="fr.tsv")
+    assert corpus.paths(tmp_path) == [tmp_path / "de.tsv", tmp_path / "fr.tsv"]
+    assert corpus.names() == "de.tsv pivoted with fr.tsv"
+    assert "fr.tsv line 1" in message(tmp_path, pairs="de.tsv", pivoted_with="fr.tsv", columns=(0, 2))
+
+
+def test_a_bundled_file_is_found_from_anywhere(tmp_path):
+    first = read(tmp_path, pairs="bundled:tatoeba-en-zh.tsv.gz")[0]
+    assert first == Row("Hi.", "嗨。", 1)
+    assert "tatoeba-en-zh.tsv" in message(tmp_path, pairs="bundled:tatoeba-en-zh.tsv.xz")
+
+
 def test_parquet_is_read_through_datasets(tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [data] is not installed")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
@@ -168,6 +190,7 @@ def test_a_forbidden_file_is_said(tmp_path):
         ({"src": "a", "tgt": "b", "format": "csv"}, "leave format out"),
         ({"pairs": "a", "weight": 0.0}, "above 0"),
         ({"pairs": "a", "columns": (-1, 0)}, "count from 0"),
+        ({"src": "a", "tgt": "b", "pivoted_with": "c"}, "files of pairs"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(settings, word):

@@ -78,18 +78,18 @@ def evaluate(
     if output is not None:
         write_atomically(output, "".join(f"{hyp}\n" for hyp in hyps))
     report: dict[str, Any] = {}
-    for language in sorted({e.to for e in examples}):
-        rows = [i for i, e in enumerate(examples) if e.to == language]
-        report[language] = found = _figures(
+    for direction in sorted({e.direction for e in examples}):
+        rows = [i for i, e in enumerate(examples) if e.direction == direction]
+        report[direction] = found = _figures(
             [examples[i] for i in rows],
             [hyps[i] for i in rows],
             None if other is None else [other[i] for i in rows],
-            language or lang,
+            examples[rows[0]].to or lang,
             metric,
-            [e for e in expected if e.to == language and split == "test"],
+            [e for e in expected if e.direction == direction and split == "test"],
         )
         if not as_json:
-            _show(console, language, found)
+            _show(console, direction, found)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=1))
 
@@ -111,7 +111,7 @@ def _figures(
         "scores": asdict(scores),
         "by_length": [asdict(b) for b in bleu_by_length(hyps, refs, sources, lang=lang, settings=metric)],
         "expected": [
-            {**e.model_dump(exclude={"to"}), "reached": getattr(scores, e.metric) >= e.score} for e in expected
+            {**e.model_dump(exclude={"direction"}), "reached": getattr(scores, e.metric) >= e.score} for e in expected
         ],
     }
     if other is not None:
@@ -159,7 +159,10 @@ def _test_set(
         bundle = load_bundle(BUILTIN if system is None else system) if trained or system is None else None
         if bundle is None:
             return _own_test(src, ref, to or ""), MetricSettings(), [], to or ""
-        several = len(bundle.tokenizer.tags) > 1  # then the references' script tells the language
+        tags = bundle.tokenizer.tags
+        if len(tags) > 2 and not to:
+            raise ConfigError(f"This model translates to {', '.join(tags)}: say which one {ref[0]} is in, with --to.")
+        several = len(tags) > 1  # then the references' script tells the language
         return (
             _own_test(src, ref, to or ""),
             bundle.config.metric,
@@ -167,7 +170,7 @@ def _test_set(
             to or ("" if several else bundle.config.tgt_lang),
         )
     from sightline.cli.display import stages
-    from sightline.data.evaluation import read_set
+    from sightline.data.evaluation import EvaluationSet, read_set
     from sightline.data.prepared import Prepared
     from sightline.training.recipe import data_folder, prepare_run, read_recipe
 
@@ -177,10 +180,11 @@ def _test_set(
         chosen = read_recipe(recipe, settings)
         folder = Path("runs") / f"{chosen.name}-evaluation"
         tgt_lang = chosen.data.train[0].tgt_lang
-        given = getattr(chosen.data, split)
-        if given is not None:
-            corpus = chosen.data.completed(given)
-            found = read_set(corpus, data_folder(chosen, folder), chosen.data.directions(corpus)).examples
+        given = [chosen.data.completed(corpus) for corpus in getattr(chosen.data, split)]
+        if given:
+            base, merge = data_folder(chosen, folder), chosen.data.merge_references
+            sets = [read_set(corpus, base, chosen.data.directions(corpus), merge) for corpus in given]
+            found = EvaluationSet.joined(sets).examples
         else:  # the sentences to hold out are only known once the corpus is prepared
             with stages(Console(stderr=True)) as progress:
                 found = prepare_run(chosen, folder, progress).evaluation(split)
@@ -229,11 +233,11 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
     return [best[0].text for best in found]
 
 
-def _show(console: "Console", language: str, found: dict[str, Any]) -> None:
+def _show(console: "Console", direction: str, found: dict[str, Any]) -> None:
     from sightline.cli.display import say
 
     s = found["scores"]
-    title = f"{s['n_sentences']} sentences" + (f" into {language}" if language else "")
+    title = f"{s['n_sentences']} sentences" + (f", {direction}" if direction else "")
     say(console, title)
     rows = [
         ("BLEU", f"{s['bleu']:.2f}", f"{s['bleu_signature']} (BP {s['brevity_penalty']:.3f})"),
@@ -268,7 +272,7 @@ def print_saved_scores(folder: Path, console: "Console") -> None:
     rows: list[tuple[str, ...]] = []
     for file in sorted(folder.glob("test*.json")):
         s = json.loads(file.read_text(encoding="utf-8"))
-        name = f"{s['n_sentences']} sentences" + file.stem.replace("test", "").replace("-", " into ")
+        name = f"{s['n_sentences']} sentences" + file.stem.removeprefix("test").replace("-", ", ", 1)
         rows.append((name, f"{s['bleu']:.2f}", f"{s['chrf']:.2f}", f"{s['ter']:.2f}", s["bleu_signature"]))
     if rows:
         _print_columns(console, ("test set", "BLEU", "chrF", "TER", "signature of BLEU"), rows)

@@ -29,7 +29,7 @@ def translate(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of a trained model; the built-in English-Chinese one without it."),
+        typer.Option(metavar="DIR", help="Folder of a trained model; without it the built-in one."),
     ] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Translate the lines of this file.")] = None,
     output: Annotated[
@@ -37,7 +37,11 @@ def translate(
         typer.Option(metavar="FILE", help="Write the translations to this file, not to the standard output."),
     ] = None,
     to: Annotated[
-        str | None, typer.Option(metavar="LANG", help="Target language, for models with several: zh, en ...")
+        str | None,
+        typer.Option(
+            metavar="LANG",
+            help="Target language: zh, en, de, fr ... Without it Chinese goes to English, the rest to Chinese.",
+        ),
     ] = None,
     beam: Annotated[
         int | None, typer.Option(metavar="N", help="Beam width; 1 is greedy. The model's own setting without it.")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,13 @@ class Example:
     refs: tuple[str, ...]
     to: str = ""
     """The target language that a tag asks for; "" if the model has no tags."""
+    src_lang: str = ""
+    """The language of the source, if that is known."""
+
+    @property
+    def direction(self) -> str:
+        """Such as "en-zh"; the target language where that of the source is not known; "" if the model has no tags."""
+        return f"{self.src_lang}-{self.to}" if self.src_lang and self.to else self.to
 
 
 @dataclass
@@ -36,6 +43,17 @@ class EvaluationSet:
     tgt_keys: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     sides: tuple[Profile, Profile] = field(default_factory=lambda: (Profile(), Profile()))
     empty: int = 0
+
+    @classmethod
+    def joined(cls, sets: "Sequence[EvaluationSet]") -> "EvaluationSet":
+        """Several sets as one; what the sides look like is not kept."""
+        return cls(
+            origin=", ".join(found.origin for found in sets),
+            examples=[example for found in sets for example in found.examples],
+            src_keys=np.concatenate([found.src_keys for found in sets]),
+            tgt_keys=np.concatenate([found.tgt_keys for found in sets]),
+            empty=sum(found.empty for found in sets),
+        )
 
     def unknown(self, tokenizer: Tokenizer, max_len: int) -> tuple[int, list[str], int]:
         """Tokens that the vocabulary lacks, the first few of their characters or words, and sources beyond max_len."""
@@ -57,8 +75,9 @@ class EvaluationSet:
         return count, list(shown)[:8], sum(len(row) > max_len for row in encoded)
 
 
-def read_set(corpus: CorpusSettings, folder: Path, directions: Directions) -> EvaluationSet:
-    """Read a validation or test set: its lines in their order, each scored for itself as published figures are.
+def read_set(corpus: CorpusSettings, folder: Path, directions: Directions, merge: bool = False) -> EvaluationSet:
+    """Read a validation or test set: its lines in their order, each scored for itself as published figures are, or, with
+    `merge`, a source with all its translations once.
 
     Raises DataError when no pair can be used.
     """
@@ -66,14 +85,10 @@ def read_set(corpus: CorpusSettings, folder: Path, directions: Directions) -> Ev
     full = [row for row in rows if row.src and row.tgt]
     if not full:
         raise DataError(f"{corpus.names()} holds no pair with text on both sides: give a set with one pair a line.")
-    examples = [
-        Example(row.tgt, (row.src,), to) if exchanged else Example(row.src, (row.tgt,), to)
-        for row in full
-        for exchanged, to in directions
-    ]
+    examples = [_example(corpus, row, *way) for row in full for way in directions]
     return EvaluationSet(
         origin=corpus.names(),
-        examples=examples,
+        examples=_merged(examples) if merge else examples,
         src_keys=keys([row.src for row in full]),
         tgt_keys=keys([row.tgt for row in full]),
         sides=(Profile(row.src for row in full), Profile(row.tgt for row in full)),
@@ -90,23 +105,27 @@ def held_out(
     """
     tidied = [(corpus, Row(tidy(row.src), tidy(row.tgt), row.line)) for corpus, row in rows]
     tidied.sort(key=lambda item: (sentence_key(item[1].src), item[1].src, item[1].tgt))
-    return EvaluationSet("held out", _merge((row, *way) for corpus, row in tidied for way in directions(corpus)))
+    examples = (_example(corpus, row, *way) for corpus, row in tidied for way in directions(corpus))
+    return EvaluationSet("held out", _merged(examples))
 
 
-def _merge(pairs: Iterable[tuple[Row, bool, str]]) -> list[Example]:
-    refs: dict[tuple[str, str], dict[str, None]] = {}
-    for row, exchanged, to in pairs:
-        source, target = (row.tgt, row.src) if exchanged else (row.src, row.tgt)
-        refs.setdefault((source, to), {})[target] = None
-    return [Example(source, tuple(targets), to) for (source, to), targets in refs.items()]
+def _example(corpus: CorpusSettings, row: Row, exchanged: bool, to: str) -> Example:
+    if exchanged:
+        return Example(row.tgt, (row.src,), to, corpus.tgt_lang)
+    return Example(row.src, (row.tgt,), to, corpus.src_lang)
+
+
+def _merged(examples: Iterable[Example]) -> list[Example]:
+    """Each source once for every direction, with all its references."""
+    refs: dict[tuple[str, str, str], dict[str, None]] = {}
+    for example in examples:
+        refs.setdefault((example.src, example.to, example.src_lang), {}).update(dict.fromkeys(example.refs))
+    return [Example(src, tuple(found), to, src_lang) for (src, to, src_lang), found in refs.items()]
 
 
 def save_examples(path: Path, examples: Sequence[Example]) -> None:
-    """Write examples as JSONL: {"src", "refs", "to"}."""
-    lines = [
-        json.dumps({"src": example.src, "refs": example.refs, "to": example.to}, ensure_ascii=False) + "\n"
-        for example in examples
-    ]
+    """Write examples as JSONL: {"src", "refs", "to", "src_lang"}."""
+    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
     path.write_bytes("".join(lines).encode())
 
 
@@ -116,7 +135,7 @@ def load_examples(path: Path) -> list[Example]:
         return []
     try:
         records = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
-        return [Example(record["src"], tuple(record["refs"]), record["to"]) for record in records]
+        return [Example(r["src"], tuple(r["refs"]), r["to"], r["src_lang"]) for r in records]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is damaged ({error}). Delete its folder and run again; the corpus is then prepared anew."

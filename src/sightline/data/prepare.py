@@ -140,21 +140,22 @@ class _Preparation:
 
     def _read_sets(self) -> None:
         for name in ("valid", "test"):
-            corpus = getattr(self.data, name)
-            if corpus is None:
-                continue
-            corpus = self.data.completed(corpus)
-            found = read_set(corpus, self.base, self.data.directions(corpus))
-            first = self.data.train[0]
-            if (corpus.src_lang, corpus.tgt_lang) == (first.src_lang, first.tgt_lang):
-                check_order(self.survey.sides[0], first.names(), found.sides, corpus.names())
-            self.sets[name] = found
-            if found.empty:
-                self.warnings.append(f"{found.empty:,} pairs of {corpus.names()} have an empty side and were left out.")
+            found = [self._read_set(self.data.completed(corpus)) for corpus in getattr(self.data, name)]
+            if found:
+                self.sets[name] = EvaluationSet.joined(found)
         if len(self.sets) == 2:
-            shared = len({e.src for e in self.sets["valid"].examples} & {e.src for e in self.sets["test"].examples})
-            if shared:
+            sources = ({(e.src, e.direction) for e in found.examples} for found in self.sets.values())
+            if shared := len(set.intersection(*sources)):
                 self.warnings.append(f"{shared:,} sources are both in the validation and in the test set.")
+
+    def _read_set(self, corpus: CorpusSettings) -> EvaluationSet:
+        found = read_set(corpus, self.base, self.data.directions(corpus), self.data.merge_references)
+        first = self.data.train[0]
+        if (corpus.src_lang, corpus.tgt_lang) == (first.src_lang, first.tgt_lang):
+            check_order(self.survey.sides[0], first.names(), found.sides, corpus.names())
+        if found.empty:
+            self.warnings.append(f"{found.empty:,} pairs of {corpus.names()} have an empty side and were left out.")
+        return found
 
     def _split(self) -> None:
         survey, data = self.survey, self.data
@@ -187,13 +188,13 @@ class _Preparation:
 
     def _hold_out_sizes(self, pairs: int) -> dict[int, int]:
         data = self.data
-        automatic = min(1000, pairs // 50) if data.valid is None else 0
+        automatic = 0 if data.valid else min(1000, pairs // 50)
         wanted = {HELD_TEST: 0, HELD_VALID: 0}
         for fate, given, count in (
             (HELD_TEST, data.test, data.hold_out_test),
             (HELD_VALID, data.valid, data.hold_out_valid),
         ):
-            wanted[fate] = 0 if given is not None else automatic if count is None else count
+            wanted[fate] = 0 if given else automatic if count is None else count
         if sum(wanted.values()) * 2 > pairs > 0:
             raise DataError(
                 f"{wanted[HELD_VALID]:,} sentences for validation and {wanted[HELD_TEST]:,} for the test are more than "
@@ -344,7 +345,8 @@ class _Preparation:
         unknown, shown, too_long = found.unknown(self.tokenizer, self.data.max_len)
         if inside:
             self.warnings.append(
-                f"{inside:,} training pairs hold a sentence of the {name} set and were left out of training: "
+                f"{inside:,} training pairs hold a sentence of the {name} set"
+                f"{', or are connected to one,' if self.data.several_ways else ''} and were left out of training: "
                 f"for example {self.dropped[reason].examples[0]}"
             )
         if too_long:

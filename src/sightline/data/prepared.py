@@ -15,7 +15,7 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import DataError
 from sightline.files import sha256
 
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,14 @@ class DataSettings(Settings):
     """Folder of the files named below."""
     train: list[CorpusSettings]
     """The training text: one corpus, or several."""
-    valid: CorpusSettings | None = None
-    """Validation text: choices are made on it."""
-    test: CorpusSettings | None = None
-    """Test text: only the final score comes from it."""
+    valid: list[CorpusSettings] = Field(default_factory=list)
+    """Validation text, one corpus or several: choices are made on it. Training pairs with a sentence of it are left out; with
+    several languages also those connected to them by sentences in common, in groups of up to 1,000 pairs."""
+    test: list[CorpusSettings] = Field(default_factory=list)
+    """The same for the test text: only the final score comes from it."""
+    merge_references: bool = False
+    """Of a source that valid or test has several times, with several translations, make one sentence with several references,
+    as in sets held out. Left out: every line is scored for itself, as published figures are."""
     hold_out_valid: int | None = None
     """When no valid is given: how many source sentences of the training text to set aside for validation, with all that
     is connected to them. Left out: 2 % of the pairs, at most 1000."""
@@ -40,7 +44,7 @@ class DataSettings(Settings):
     split_seed: int = Field(default=1, ge=0)
     """Another number sets other sentences aside."""
 
-    @field_validator("train", mode="before")
+    @field_validator("train", "valid", "test", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return [value] if isinstance(value, (dict, CorpusSettings)) else value
@@ -50,7 +54,7 @@ class DataSettings(Settings):
         if not self.train:
             raise ValueError("train names no corpus: give one, with src and tgt, or with pairs")
         for name in ("valid", "test"):
-            if getattr(self, name) is not None and getattr(self, f"hold_out_{name}"):
+            if getattr(self, name) and getattr(self, f"hold_out_{name}"):
                 raise ValueError(f"{name} and hold_out_{name} are both given: the set is either read or held out")
         if (self.hold_out_valid or 0) < 0 or (self.hold_out_test or 0) < 0:
             raise ValueError("hold_out_valid and hold_out_test count sentences, so they cannot be negative")
@@ -72,7 +76,7 @@ class DataSettings(Settings):
 
     def corpora(self) -> list[CorpusSettings]:
         """All that is read."""
-        return [*self.train, *(corpus for corpus in (self.valid, self.test) if corpus is not None)]
+        return [*self.train, *self.valid, *self.test]
 
     @property
     def several_ways(self) -> bool:

@@ -17,6 +17,9 @@ from sightline.data.lines import COMPRESSED, open_lines, similar_name
 from sightline.errors import DataError, nearest
 from sightline.files import explain_os_errors
 
+BUNDLED = Path(__file__).resolve().parent.parent / "corpora"
+"""The texts that come with sightline: a file `bundled:NAME` is one of them."""
+
 _NO_CODES = {
     "cn": "zh",
     "jp": "ja",
@@ -43,7 +46,12 @@ class CorpusSettings(Settings):
     tgt: str | None = None
     """File of their translations, line by line."""
     pairs: str | None = None
-    """One file that holds both: TSV, CSV, JSONL (also compressed), Parquet; or a Hub data set NAME[:CONFIG[:SPLIT]]."""
+    """One file that holds both: TSV, CSV, JSONL (also compressed), Parquet; or a Hub data set NAME[:CONFIG[:SPLIT]]. A file
+    that comes with sightline is bundled:NAME."""
+    pivoted_with: str | None = None
+    """A second file like `pairs`, its sources in the same language, the pivot (Utiyama and Isahara 2007). The corpus is then
+    what the two files have as translations of the same source: English-German `pairs`, pivoted with English-French ones, give
+    German and French. Each of those translations is used, none more often than it must be; the second file is held in memory."""
     format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "hub"] = "auto"
     """Format of `pairs`; auto goes by the file's ending."""
     columns: tuple[int | str, int | str] = (0, 1)
@@ -66,6 +74,8 @@ class CorpusSettings(Settings):
             raise ValueError(
                 f"{'src' if self.src is None else 'tgt'} is missing: a corpus of two files needs src and tgt"
             )
+        if self.pairs is None and self.pivoted_with is not None:
+            raise ValueError("pivoted_with is for files of pairs: give the first one as pairs")
         if self.pairs is None and self.format != "auto":
             raise ValueError(f"format = {self.format!r} is for one file of pairs: give pairs, or leave format out")
         for name in ("src_lang", "tgt_lang"):
@@ -81,7 +91,9 @@ class CorpusSettings(Settings):
 
     def names(self) -> str:
         """The file or files, to be read by people."""
-        return self.pairs if self.pairs is not None else f"{self.src} + {self.tgt}"
+        if self.pairs is None:
+            return f"{self.src} + {self.tgt}"
+        return self.pairs if self.pivoted_with is None else f"{self.pairs} pivoted with {self.pivoted_with}"
 
     def place(self, line: int) -> str:
         """Where a pair stands, to be read by people: "train.en:12"."""
@@ -90,7 +102,8 @@ class CorpusSettings(Settings):
     def paths(self, folder: Path) -> list[Path]:
         """The files read, relative names taken from `folder`; none for a Hub set."""
         if self.pairs is not None:
-            return [] if self.format == "hub" else [_path(folder, self.pairs)]
+            names = (self.pairs, *([] if self.pivoted_with is None else [self.pivoted_with]))
+            return [] if self.format == "hub" else [_path(folder, name) for name in names]
         return [_path(folder, name) for name in (self.src, self.tgt) if name is not None]
 
 
@@ -114,7 +127,8 @@ def read_pairs(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
 
 def _path(folder: Path, name: str) -> Path:
     """The file of this name, or the same unpacked where only that is there."""
-    path = Path(folder) / Path(name).expanduser()
+    bundled = name.startswith("bundled:")
+    path = BUNDLED / name.removeprefix("bundled:") if bundled else Path(folder) / Path(name).expanduser()
     packed = path.suffix in COMPRESSED
     return path.with_suffix("") if packed and not path.exists() and path.with_suffix("").exists() else path
 
@@ -123,6 +137,8 @@ def _rows(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
     if corpus.pairs is None:
         src, tgt = corpus.paths(folder)
         return _two_files(src, tgt)
+    if corpus.pivoted_with is not None:
+        return _pivoted(corpus, folder)
     kind = _format(corpus)
     if kind == "hub":
         return _hub(corpus.pairs, corpus)
@@ -130,6 +146,25 @@ def _rows(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
     if kind == "parquet":
         return _parquet(path, corpus)
     return {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl}[kind](path, corpus.columns)
+
+
+def _pivoted(corpus: CorpusSettings, folder: Path) -> Iterator[Row]:
+    """Translations of the same sentence in two files, numbered as in the first: the first of its translations in one with the
+    first in the other, and so on; whichever file has fewer begins again.
+    """
+    files = [
+        corpus.model_copy(update={"pairs": name, "pivoted_with": None}) for name in (corpus.pairs, corpus.pivoted_with)
+    ]
+    found: list[dict[str, list[Row]]] = [{}, {}]
+    for k in (1, 0):
+        for row in _rows(files[k], folder):
+            if row.src and row.tgt and (k == 1 or row.src in found[1]):
+                found[k].setdefault(row.src, []).append(row)
+    for source, ours in found[0].items():
+        theirs = found[1][source]
+        for i in range(max(len(ours), len(theirs))):
+            mine = ours[i % len(ours)]
+            yield Row(mine.tgt, theirs[i % len(theirs)].tgt, mine.line)
 
 
 def _format(corpus: CorpusSettings) -> str:

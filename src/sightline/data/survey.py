@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sightline.data.groups import connected_groups
 from sightline.data.sides import Profile, check_languages, check_order
 from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.errors import DataError
@@ -22,6 +23,9 @@ DROPPED = {
     IN_VALID: "a sentence of the validation set",
     IN_TEST: "a sentence of the test set",
 }
+LARGEST_GROUP = 1_000
+"""Pairs of a connected group that is left out whole for the sake of a validation or test set; of a larger one, which would be
+much of a corpus, only the pairs with a sentence of the set are."""
 _MARKS = " .!?…。！？,，;；:：'\"‘’“”«»「」()（）-—"
 _CHUNK = 10_000
 
@@ -106,11 +110,22 @@ class Survey:
         return int(again.sum())
 
     def drop_sentences(self, src_keys: np.ndarray, tgt_keys: np.ndarray, why: int, across: bool = False) -> None:
-        """Drop the pairs that share a source or a target with the given ones; with `across` also a source with a target."""
+        """Drop the pairs that share a source or a target with the given ones.
+
+        With `across` (the same language may be a source here and a target there) also those that share a source with a target,
+        and whatever is connected to the given ones by sentences in common, in groups of up to `LARGEST_GROUP` pairs.
+        """
+        rows = np.flatnonzero(self.fate == KEEP)
+        own = self.src_keys[rows], self.tgt_keys[rows]
         if across:
+            ends = np.concatenate([own[0], src_keys]), np.concatenate([own[1], tgt_keys])
+            labels = connected_groups(*ends, across)
+            labels, given = labels[: len(rows)], labels[len(rows) :]
+            small = np.flatnonzero(np.bincount(labels, minlength=1) <= LARGEST_GROUP)
+            self.fate[rows[np.isin(labels, np.intersect1d(given, small))]] = why
             src_keys = tgt_keys = np.concatenate([src_keys, tgt_keys])
-        known = among(self.src_keys, src_keys) | among(self.tgt_keys, tgt_keys)
-        self.fate[known & (self.fate == KEEP)] = why
+        known = among(own[0], src_keys) | among(own[1], tgt_keys)
+        self.fate[rows[known]] = why
 
     def forget_pairs(self) -> None:
         """Give back the memory that only `find_duplicates` needs."""

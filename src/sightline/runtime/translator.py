@@ -41,7 +41,8 @@ class Translator:
     def __call__(self, text: str | Sequence[str], to: str | None = None, **decoding: Any) -> str | list[str]:
         """The best translation of a text, or of each of several.
 
-        `to` is the target language, needed only if the model has several and the script of the text does not tell.
+        `to` is the target language. Without it a model with one has no choice; one that knows Chinese translates Chinese text to
+        English (or to its only other language) and any other text to Chinese.
         Further settings are those of `DecodingSettings`, as in `translator(text, beam=8)`.
 
         Raises ConfigError for a language or setting that does not exist.
@@ -98,8 +99,8 @@ class Translator:
             return to
         if len(tags) < 2:
             return tags[0] if tags else ""
-        if len(tags) == 2 and "zh" in tags:
-            other = tags[0] if tags[1] == "zh" else tags[1]
+        if "zh" in tags and (len(tags) == 2 or "en" in tags):
+            other = "en" if "en" in tags else next(tag for tag in tags if tag != "zh")
             return other if HAN.search(text) else "zh"
         raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 

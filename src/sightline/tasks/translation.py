@@ -241,17 +241,19 @@ class TranslationTask:
         return ids if len(ids) <= most else [*ids[: most - 1], self.tokenizer.eos_id]
 
     def examples(self, split: str) -> list[Example]:
-        """The sentences of "valid" (at most `max_validated`, the same ones each time) or "test"."""
+        """The sentences of "valid" (at most `max_validated`, from everywhere in it, the same ones each time) or "test"."""
         examples = self.prepared.evaluation(split)
-        return examples[: self.max_validated] if split == "valid" else examples
+        if split != "valid" or len(examples) <= self.max_validated:
+            return examples
+        return [examples[k * len(examples) // self.max_validated] for k in range(self.max_validated)]
 
     def _evaluation_batches(self, examples: Sequence[Example]) -> Iterator[Batch]:
-        """Each batch has one target language, so that sources can be exchanged within it without their tags."""
+        """Each batch has one direction, so that sources can be exchanged within it without their tags."""
         src = self.tokenizer.encode_src([e.src for e in examples], [e.to for e in examples])
         tgt = self.tokenizer.encode_tgt([e.refs[0] for e in examples])
         src, tgt = ([self._cut(ids, self.max_len) for ids in side] for side in (src, tgt))
-        for language in sorted({e.to for e in examples}):
-            rows = [i for i, e in enumerate(examples) if e.to == language]
+        for direction in sorted({e.direction for e in examples}):
+            rows = [i for i, e in enumerate(examples) if e.direction == direction]
             for group in length_groups([max(len(src[i]), len(tgt[i])) for i in rows], self.batch_tokens):
                 index = [rows[k] for k in group]
                 pairs = [(src[i], tgt[i]) for i in index]
@@ -270,19 +272,19 @@ class TranslationTask:
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: str, *, final: bool) -> Evaluation:
         """`loss` and `perplexity` per target token without smoothing; `loss_shuffled` with each sentence's source exchanged
-        for another's, where there are two; and `bleu` of real translations: the mean over target languages where there are
-        several, with `bleu_zh` and the like beside it.
+        for another's, where there are two; and `bleu` of real translations: the mean over directions where there are
+        several, with `bleu_en-zh` and the like beside it.
         """
         examples = self.examples(split)
         translations = self._translations(model, examples, self.decoding if final else self.quick)
         figures = self.losses(model, split)
         bleu = {
-            to: corpus_bleu(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric).score
-            for to, (hyps, refs) in _by_language(translations, examples).items()
+            direction: corpus_bleu(hyps, refs, lang=lang or self.prepared.tgt_lang, settings=self.metric).score
+            for direction, (hyps, refs, lang) in _by_direction(translations, examples).items()
         }
         figures["bleu"] = sum(bleu.values()) / len(bleu)
         if len(bleu) > 1:
-            figures |= {f"bleu_{to}": score for to, score in bleu.items()}
+            figures |= {f"bleu_{direction}": score for direction, score in bleu.items()}
         shown = min(self.samples, len(examples))
         spread = [k * len(examples) // shown for k in range(shown)]
         return Evaluation(figures, [(examples[k].src, translations[k], examples[k].refs[0]) for k in spread])
@@ -306,12 +308,12 @@ class TranslationTask:
         return {**figures, "loss_shuffled": mean + cost / exchanged} if exchanged else figures
 
     def scores(self, model: nn.Module, split: str) -> dict[str, TranslationScores]:
-        """All scores of a split's translations, by target language ("" if the corpus has no tags)."""
+        """All scores of a split's translations, by direction ("" if the corpus has no tags)."""
         examples = self.examples(split)
         translations = self._translations(model, examples, self.decoding)
         return {
-            to: evaluate_translations(hyps, refs, lang=to or self.prepared.tgt_lang, settings=self.metric)
-            for to, (hyps, refs) in _by_language(translations, examples).items()
+            direction: evaluate_translations(hyps, refs, lang=lang or self.prepared.tgt_lang, settings=self.metric)
+            for direction, (hyps, refs, lang) in _by_direction(translations, examples).items()
         }
 
     def _translations(self, model: nn.Module, examples: Sequence[Example], settings: DecodingSettings) -> list[str]:
@@ -343,13 +345,13 @@ def _lengths(pairs: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
     return src, tgt
 
 
-def _by_language(
+def _by_direction(
     translations: Sequence[str], examples: Sequence[Example]
-) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Translations and their references, for each target language."""
-    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+) -> dict[str, tuple[list[str], list[list[str]], str]]:
+    """Translations, their references and their language, for each direction."""
+    found: dict[str, tuple[list[str], list[list[str]], str]] = {}
     for hyp, example in zip(translations, examples, strict=True):
-        hyps, refs = found.setdefault(example.to, ([], []))
+        hyps, refs, _ = found.setdefault(example.direction, ([], [], example.to))
         hyps.append(hyp)
         refs.append(list(example.refs))
     return dict(sorted(found.items()))

@@ -88,7 +88,7 @@ def finish(run: Run) -> None:
     scores = {"weights": best_name, "validation": _said(results[best_name])}
     with _Weights(run, candidates[best_name]):
         for part, found in task.scores(run.model, "test").items():
-            scores[f"test{' to ' + part if part else ''}"] = found.summary()
+            scores[f"test{' ' + part if part else ''}"] = found.summary()
             write_atomically(run.folder / f"test{'-' + part if part else ''}.json", json.dumps(asdict(found), indent=1))
     run.save_bundle(candidates[best_name], scores)
     state.finished = True

@@ -23,7 +23,6 @@ from sightline.training.settings import TrainSettings
 from sightline.training.state import state_folders
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-CORPORA = Path(__file__).resolve().parent.parent / "corpora"
 
 
 class Expected(Settings):
@@ -33,8 +32,8 @@ class Expected(Settings):
     """At least this much."""
     metric: Literal["bleu", "tokenised_bleu", "chrf"] = "bleu"
     """The kind of score; the signature is in the report of `sightline evaluate`."""
-    to: str = ""
-    """For this target language, if the model has several."""
+    direction: str = ""
+    """For this direction, such as en-zh, if the model has several."""
     source: str = ""
     """Where the figure comes from."""
     reproduced: str = ""
@@ -106,13 +105,13 @@ def _find_recipe(name: str | Path) -> Document:
 
 
 def data_folder(recipe: Recipe, folder: Path) -> Path:
-    """The folder that a recipe's data paths start from. `data.path = "bundled"` is the corpora that come with sightline,
-    "synthetic" a made corpus, written into the run's folder.
+    """The folder that a recipe's data paths start from. `data.path = "synthetic"` is a made corpus, written into the run's
+    folder.
     """
     if recipe.data.path == "synthetic":
         write_copy_corpus(folder / "synthetic" / "copy.tsv")
         return folder / "synthetic"
-    return CORPORA if recipe.data.path == "bundled" else Path(recipe.data.path).expanduser()
+    return Path(recipe.data.path).expanduser()
 
 
 def prepare_run(recipe: Recipe, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -137,9 +136,8 @@ def prepare_run(recipe: Recipe, folder: Path, progress: Progress | None = None) 
 
 def _check_files(recipe: Recipe, base: Path) -> None:
     """Files that a recipe names without a folder of their own must all be in `base`, and are asked for together."""
-    data = recipe.data
-    corpora = [*data.train, *(corpus for corpus in (data.valid, data.test) if corpus is not None)]
-    wanted = [path for corpus in corpora for path in corpus.paths(base) if path.is_relative_to(base)]
+    corpora = recipe.data.corpora()
+    wanted = list(dict.fromkeys(path for corpus in corpora for path in corpus.paths(base) if path.is_relative_to(base)))
     missing = [path for path in wanted if not path.exists()]
     if recipe.data.path and not base.is_dir():
         raise ConfigError(f'data.path = "{base}": there is no such folder.')
