@@ -1,11 +1,15 @@
-"""Muon: its steps are those of torch's own, and it trains."""
+"""Adam, AdamW and Muon: their steps are those of torch's own."""
+
+import subprocess
+import sys
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sightline.models.build import ModelConfig, build_model
-from sightline.training.optim import Muon, make_optimizer, orthogonalize
+from sightline.training.optim import Muon, make_optimizer, orthogonalize, set_learning_rate
 from sightline.training.settings import TrainSettings
 
 
@@ -73,6 +77,42 @@ def test_its_steps_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         moved = (q - before[name]).norm()
         assert moved > 0.01 and (p - q).norm() < 1e-4 * moved, name
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_steps_of_adam_are_those_of_torch(name: Literal["adam", "adamw"], theirs: type[torch.optim.Optimizer]) -> None:
+    torch.manual_seed(1)
+    model, other = Small(), Small()
+    other.load_state_dict(model.state_dict())
+    mine = make_optimizer(model, TrainSettings(optimizer=name, weight_decay=0.1, betas=(0.8, 0.9), eps=1e-6))
+    set_learning_rate(mine, 0.01)
+    matrices = {"params": [p for p in other.parameters() if p.ndim >= 2], "weight_decay": 0.1}
+    rest = {"params": [p for p in other.parameters() if p.ndim < 2], "weight_decay": 0.0}
+    reference = theirs([matrices, rest], lr=0.01, betas=(0.8, 0.9), eps=1e-6)  # pyright: ignore[reportCallIssue]
+    for _ in range(3):
+        tokens = torch.randint(0, 11, (6, 4))
+        for net, optimizer in ((model, mine), (other, reference)):
+            net(tokens).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for (at, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=1e-6, atol=1e-7) and p.grad is None, at
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_a_step_does_not_import_the_compiler(name: str) -> None:
+    code = f"""if True:
+        import sys, torch
+        from sightline.training.optim import make_optimizer
+        from sightline.training.settings import TrainSettings
+        model = torch.nn.Linear(4, 4)
+        optimizer = make_optimizer(model, TrainSettings(optimizer={name!r}))
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        sys.exit("torch._dynamo" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:

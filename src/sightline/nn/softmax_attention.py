@@ -53,18 +53,18 @@ class _SoftmaxAttention(torch.autograd.Function):
     def forward(
         ctx, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, seeing: Tensor | None, threshold: int
     ) -> Tensor:
-        ctx.tk, ctx.threshold = k.shape[2], threshold
-        q, k, v = q.contiguous(), _padded(k), _padded(v)
-        weights = _weights(q, k, table, seeing)
+        ctx.threshold = threshold
+        weights = _weights(q.contiguous(), _padded(k), table, seeing)
         random = draw(weights.shape, weights.device) if threshold else None
-        ctx.save_for_backward(q, k, v, weights, random)
-        return _heads_last(_dropped(weights, random, threshold) @ v)
+        ctx.save_for_backward(q, k, v, weights, random)  # as they came: what is padded is made again
+        return _heads_last(_dropped(weights, random, threshold) @ _padded(v))
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights, random = ctx.saved_tensors
-        by_q, by_k, by_v = _gradients(grads[0].contiguous(), q, k, v, weights, random, ctx.threshold)
-        found = (_heads_last(x) for x in (by_q, by_k[:, :, : ctx.tk], by_v[:, :, : ctx.tk]))
+        given = grads[0].contiguous(), q.contiguous(), _padded(k), _padded(v)
+        by_q, by_k, by_v = _gradients(*given, weights, random, ctx.threshold)
+        found = (_heads_last(x) for x in (by_q, by_k[:, :, : k.shape[2]], by_v[:, :, : k.shape[2]]))
         return (*found, None, None, None)
 
 

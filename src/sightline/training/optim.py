@@ -8,26 +8,34 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from sightline.bundle import PRECISIONS
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.training.settings import TrainSettings
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings, precision: str = "fp32") -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or Muon; decay on matrices only, not on norms and biases.
+def make_optimizer(model: nn.Module, settings: TrainSettings, precision: str = "fp32") -> "Adam":
+    """Adam, AdamW or Muon; decay on matrices only, not on norms and biases.
 
     `precision` is the number format of the run: Muon's matrix products, which only give directions, are computed in it.
     """
     if settings.optimizer == "muon":
         return Muon(model, settings.betas, settings.eps, settings.weight_decay, PRECISIONS[precision])
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    device = matrices[0].device
-    lr = torch.zeros((), device=device) if device.type == "cuda" else 0.0
-    return cls(groups, lr=lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=device.type == "cuda")
+    groups = by_decay([*model.parameters()], settings.weight_decay)
+    return Adam(groups, settings.betas, settings.eps, decoupled=settings.optimizer == "adamw")
+
+
+Group = dict[str, Any]
+"""Parameters and what they have in common, as torch's optimizers have it: "params", "weight_decay", "lr" ..."""
+
+
+def by_decay(params: list[Tensor], weight_decay: float) -> list[Group]:
+    """Matrices, which decay, and norms and biases, which do not."""
+    return [
+        {"params": [p for p in params if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+    ]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -39,7 +47,77 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
-class Muon(torch.optim.Optimizer):
+class Adam(torch.optim.Optimizer):
+    """Adam (Kingma and Ba 2015), or with `decoupled` weight decay AdamW (Loshchilov and Hutter 2019), by torch's fused kernels.
+
+    Unlike `torch.optim.Adam` it has its moments from the start, so that they lie together in memory, not between what the first
+    step leaves behind; and it does not import torch's compiler, as torch's do to keep it away from them: 70 MB, and most of a
+    second. On a GPU learning rate and step counts stay there, where a recorded step looks for them.
+    """
+
+    def __init__(self, groups: list[Group], betas: tuple[float, float], eps: float, *, decoupled: bool) -> None:
+        groups = [group for group in groups if group["params"]]
+        device = groups[0]["params"][0].device
+        lr = torch.zeros((), device=device) if device.type == "cuda" else 0.0
+        self.decoupled = decoupled
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p] = self.first_state(p)
+
+    def add_param_group(self, param_group: Group) -> None:  # not torch's, which imports the compiler
+        """Take parameters in."""
+        self.param_groups.append({**self.defaults, **param_group})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def first_state(self, p: Tensor) -> dict[str, Tensor]:
+        """What is kept of a parameter, before its first step."""
+        moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+        return {"step": torch.zeros((), device=p.device), **moments}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Move every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if params := [p for p in group["params"] if p.grad is not None]:
+                self.move(params, group)
+        return loss
+
+    def move(self, params: list[Tensor], group: Group) -> None:
+        """Move parameters of a group, all of which have gradients."""
+        decay = group["weight_decay"]
+        if self.decoupled and decay:
+            torch._foreach_mul_(params, 1.0 - group["lr"] * decay)
+        steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
+        adam(
+            params,
+            [cast(Tensor, p.grad) for p in params],
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            capturable=params[0].is_cuda,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=0.0 if self.decoupled else decay,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+class Muon(Adam):
     """Momentum, orthogonalised, for the matrices of linear layers (Jordan et al. 2024), and AdamW for everything else:
     embeddings, the vocabulary's weights, norms and biases.
 
@@ -60,40 +138,23 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         self.dtype = dtype
         self.matrices = matrices_of_linear_layers(model)
-        others = [p for p in model.parameters() if p not in self.matrices]
-        groups = [
-            {"params": list(self.matrices), "weight_decay": weight_decay},
-            {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        device = next(model.parameters()).device
-        lr = torch.zeros((), device=device) if device.type == "cuda" else 0.0
-        super().__init__([group for group in groups if group["params"]], {"lr": lr, "betas": betas, "eps": eps})
+        others: list[Tensor] = [p for p in model.parameters() if p not in self.matrices]
+        own = {"params": list(self.matrices), "weight_decay": weight_decay}
+        super().__init__([own, *by_decay(others, weight_decay)], betas, eps, decoupled=True)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Move every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
+    def first_state(self, p: Tensor) -> dict[str, Tensor]:  # noqa: D102
+        return {"momentum": torch.zeros_like(p)} if p in self.matrices else super().first_state(p)
+
+    def move(self, params: list[Tensor], group: Group) -> None:  # noqa: D102
+        if params[0] in self.matrices:
             torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
-            if params[0] in self.matrices:
-                self._muon(params, group["lr"])
-            else:
-                self._adam(params, group)
-        return loss
+            self._muon(params, group["lr"])
+        else:
+            super().move(params, group)
 
-    def _muon(self, params: list[nn.Parameter], lr: float | Tensor) -> None:
+    def _muon(self, params: list[Tensor], lr: float | Tensor) -> None:
         """Nesterov's momentum, orthogonalised: matrices of a shape together, each shape moved by the same distance."""
         gradients = [cast(Tensor, p.grad) for p in params]
-        for p in params:
-            if not self.state[p]:
-                self.state[p]["momentum"] = torch.zeros_like(p)
         momenta = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(momenta, gradients, 1.0 - self.MOMENTUM)
         directions = torch._foreach_lerp(gradients, momenta, self.MOMENTUM)
@@ -106,25 +167,6 @@ class Muon(torch.optim.Optimizer):
             updates = orthogonalize(torch.cat(along).to(self.dtype)).to(moved[0].dtype)
             updates *= lr * (0.2 * max(shape) ** 0.5)
             torch._foreach_sub_(moved, updates.split([len(m) for m in moved]))
-
-    def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
-        gradients = [cast(Tensor, p.grad) for p in params]
-        for p in params:
-            if not (state := self.state[p]):
-                state["step"] = torch.zeros((), device=p.device)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
-        torch._foreach_add_(steps, 1.0)
-        counts = steps if params[0].is_cuda else [float(step) for step in steps]  # nothing is waited for
-        torch._foreach_lerp_(means, gradients, 1.0 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
-        sizes = torch._foreach_div(squares, [1.0 - beta2**count for count in counts])
-        torch._foreach_sqrt_(sizes)
-        torch._foreach_add_(sizes, group["eps"])
-        torch._foreach_div_(sizes, [-group["lr"] / (1.0 - beta1**count) for count in counts])
-        torch._foreach_addcdiv_(list[Tensor](params), means, sizes)
 
 
 AsMatrices = Callable[[Tensor], Tensor]

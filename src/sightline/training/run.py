@@ -96,18 +96,18 @@ class Run:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `save` wrote; the `RunState` goes in when the run is made."""
+        ending = f".{self.processes.rank}"
+        if f"random.cpu{ending}" not in tensors or not optimizer_tensors(self.optimizer).keys() <= tensors.keys():
+            raise UserError(
+                f"{self.folder} holds a run begun by an earlier version of sightline, which this one cannot go on with. Train "
+                "again in another folder (--out)."
+            )
         load_weights(self.model, _without("model.", tensors))
         restore_optimizer(self.optimizer, tensors)
         if self.ema is not None:
             saved = _without("ema.", tensors)
             for name, tensor in self.ema.tensors.items():
                 tensor.copy_(saved[name])
-        ending = f".{self.processes.rank}"
-        if f"random.cpu{ending}" not in tensors:
-            raise UserError(
-                f"{self.folder} holds a run begun by an earlier version of sightline, which this one cannot go on with. Train "
-                "again in another folder (--out)."
-            )
         restore_random_states(
             {
                 name.removesuffix(ending): x

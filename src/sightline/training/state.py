@@ -81,22 +81,15 @@ def restore_random_states(states: dict[str, Tensor]) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments and step counters, named `optimizer.<parameter number>.<name>`."""
-    return {
-        f"optimizer.{number}.{name}": value
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
+    """Moments and step counters, named `optimizer.<parameter number>.<name>`: the optimizer's own tensors."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    return {f"optimizer.{i}.{name}": value for i, p in enumerate(params) for name, value in optimizer.state[p].items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put moments and step counters back."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".", 2)
-            state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for name, own in optimizer_tensors(optimizer).items():
+        own.copy_(tensors[name])
 
 
 def save_state(folder: Path, state: RunState, tensors: dict[str, Tensor]) -> Path:
