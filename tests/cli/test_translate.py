@@ -117,3 +117,27 @@ def test_a_process_answers_each_line_before_the_next_is_given(trained):
             assert bool(process.stdout.readline().strip()) == bool(line.strip())
         process.stdin.close()
         assert process.stdout.read() == "" and process.wait(60) == 0
+
+
+def test_phrases_prefixes_samples_and_any_other_setting(sightline, trained):
+    result = sightline(
+        "translate", "1 2", "3", "--model", trained, "--prefix", "7", "--include", "8 9", "--exclude", "1"
+    )
+    assert result.status == 0 and result.err == ""
+    for line in result.out.splitlines():
+        assert line.startswith("7") and "8 9" in line and "1" not in line.split()
+    draw = ["translate", "1 2 3", "--model", trained, "--sample", "--n-best", 4, "--set", "temperature=3.0"]
+    one, other = sightline(*draw).out, sightline(*draw, "--set", "seed=1").out
+    assert one == sightline(*draw).out != other and len(one.splitlines()) == 4
+    result = sightline("translate", "1", "--model", trained, "--set", "temprature=2")
+    assert result.status == 2 and "temprature" in result.err and "temperature" in result.err
+    result = sightline("translate", "1", "--model", trained, "--include", " ")
+    assert result.status == 2 and "is empty" in result.err
+
+
+def test_several_models_translate_together(sightline, trained, run):
+    alone = sightline("translate", *LINES, "--model", trained).out
+    assert sightline("translate", *LINES, "--model", trained, "--model", trained).out == alone
+    result = sightline("translate", "1", "--model", trained, "--model", run)
+    if result.status == 2:
+        assert "another vocabulary" in result.err and "train.init" in result.err

@@ -15,7 +15,7 @@ from sightline.data.batches import collate
 from sightline.decoding.protocol import DecodingSettings, Hypothesis
 from sightline.errors import BundleError, UserError
 from sightline.tasks import translation
-from sightline.tasks.translation import Translated
+from sightline.tasks.search import Translated
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.optim import Ema, average

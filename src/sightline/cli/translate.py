@@ -16,7 +16,7 @@ from sightline.files import atomic_file, readable_os_error
 
 if TYPE_CHECKING:
     from sightline.runtime.translator import Translator
-    from sightline.tasks.translation import Translated
+    from sightline.tasks.search import Translated
 
 WINDOW = 512
 """Lines that are translated together at most."""
@@ -28,8 +28,10 @@ def translate(
         typer.Argument(metavar="TEXT", help="What to translate; without it, lines of --file or of the standard input."),
     ] = None,
     model: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of a trained model; without it the built-in one."),
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Folder of a trained model; several translate together. Without it the built-in one."
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Translate the lines of this file.")] = None,
     output: Annotated[
@@ -53,6 +55,18 @@ def translate(
     length_penalty: Annotated[
         float | None, typer.Option(metavar="X", help="Above the model's own: longer translations.")
     ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Every translation begins so.")] = "",
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PHRASE", help="Every translation holds it; may be given several times.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PHRASE", help="No translation holds it; may be given several times.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw translations at random instead.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of [decoding], as in temperature=0.8."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
     ] = False,
@@ -60,12 +74,16 @@ def translate(
     """Translate text: one line in, one line out, flushed."""
     if texts and file is not None:
         raise UserError("Both text and --file were given: give one of the two.")
+    from sightline.config import Document, apply_overrides
     from sightline.runtime.translator import load
 
     translator = load(model)
-    given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
-    decoding = {name: value for name, value in given.items() if value is not None}
+    given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty, "sample": sample or None}
+    decoding = apply_overrides(Document({}), settings or ()).tree
+    decoding |= {name: value for name, value in given.items() if value is not None}
+    wanted = translator.wanted(prefix, include or (), exclude or ())
     translator.settings(**decoding)  # a wrong setting is said before anything is read
+    decoding["wanted"] = wanted
     for text in texts or []:
         if os.path.isfile(text):  # not Path.is_file, which fails on a text too long to be a name
             print(

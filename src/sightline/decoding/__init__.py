@@ -1,7 +1,10 @@
 from sightline.decoding.beam import beam_search as beam_search
+from sightline.decoding.constraints import Constraint as Constraint
+from sightline.decoding.ensemble import Ensemble as Ensemble
 from sightline.decoding.greedy import greedy as greedy
 from sightline.decoding.protocol import Decodable as Decodable
 from sightline.decoding.protocol import DecodingSettings as DecodingSettings
 from sightline.decoding.protocol import Hypothesis as Hypothesis
 from sightline.decoding.protocol import State as State
+from sightline.decoding.sampling import sample as sample
 from sightline.decoding.scoring import score as score

@@ -1,5 +1,7 @@
 """Beam search over a batch of sentences."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,15 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sightline.decoding.protocol import (
-    Decodable,
-    DecodingSettings,
-    Hypothesis,
-    hypothesis,
-    keep_rows,
-    length_limits,
-    next_log_probs,
-)
+from sightline.decoding.constraints import Constraint, Rules
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,12 @@ class Candidates:
 
 
 @torch.inference_mode()
-def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> list[list[Hypothesis]]:
+def beam_search(
+    model: Decodable[Any],
+    src: Int[Tensor, "b s"],
+    settings: DecodingSettings,
+    constraints: Sequence[Constraint | None] | None = None,
+) -> list[list[Hypothesis]]:
     """The best translations of each sentence, in the order of `src`: at most `n_best`, at least one, best first.
 
     At each step the `2 * beam` most probable continuations of a sentence are looked at: those of the first `beam` that
@@ -55,6 +55,11 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
     - with `stop="first"`, and always with a beam of one (the greedy search), when `beam` hypotheses are finished;
     - at its limit (`length_limits`). Then, and only if nothing is finished, the unfinished ones are given as they are.
 
+    Where a constraint has phrases to include, the beam is shared among hypotheses that hold more of them and fewer (`share_out`).
+
+    With `beam_groups`, each group of `beam / beam_groups` hypotheses is a search of its own, for which a token costs `diversity`
+    for each hypothesis of the groups before it that has just taken it; the best of all groups are given.
+
     Hugging Face's `generate(early_stopping=True, length_penalty=a)` chooses by the same rule as `stop="first",
     length_norm="average", length_penalty=a` (transformers 5): its length, too, counts `eos` but not the decoder's first
     token; `min_len` is its `min_new_tokens`, the limit its `max_new_tokens`, and `pad` must be in its `bad_words_ids`.
@@ -63,10 +68,15 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
     """
     if not len(src):
         return []
-    limits = length_limits(model, src, settings)
-    finished: list[list[Hypothesis]] = [[] for _ in limits]
+    rules, groups = Rules(model, src, settings, constraints), settings.beam_groups
+    limits = [limit for limit in rules.limits for _ in range(groups)]
+    n_best, beam = settings.n_best, settings.beam // groups
+    settings = settings.model_copy(update={"beam": beam, "n_best": min(n_best, beam)})  # of a group
+    finished: list[list[Hypothesis]] = [[] for _ in limits]  # of each group of each sentence
     active = list(range(len(limits)))
     state = model.start(src)
+    if groups > 1:
+        state.reorder(torch.arange(len(limits), device=src.device) // groups)
     newest = src.new_full((len(limits),), model.bos_id)
     beams = Beams(
         log_prob=torch.zeros(len(limits), 1, device=src.device),
@@ -76,8 +86,17 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
     length = 0
     while active:
         length += 1
-        log_probs = next_log_probs(model.step(newest, state), model, may_end=length > settings.min_len)
-        candidates = best_candidates(beams, log_probs, 2 * settings.beam)
+        width = beams.log_prob.shape[1]
+        sentences = [group // groups for group in active for _ in range(width)]
+        log_probs = rules.log_probs(model.step(newest, state), beams.tokens.flatten(0, 1), sentences)
+        if groups == 1:
+            candidates = best_candidates(beams, log_probs, 2 * settings.beam)
+        else:
+            candidates = diverse_candidates(beams, log_probs, active, settings)
+        for row, group in enumerate(active):
+            constraint = rules.constraints.get(group // groups)
+            if constraint is not None and constraint.include:
+                share_out(candidates, row, beams, log_probs, constraint, settings.beam, model.eos_id)
         ends = (candidates.token == model.eos_id) & (candidates.log_prob > -torch.inf)
         for row, found in ended(beams, candidates, ends, settings):
             insert(finished[active[row]], found, settings)
@@ -86,13 +105,13 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
         goes_on = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, : settings.beam]
         rows = len(newest)
         parents = candidates.parent.gather(1, goes_on)
-        index = torch.arange(len(active), device=src.device)[:, None] * beams.log_prob.shape[1] + parents
+        index = torch.arange(len(active), device=src.device)[:, None] * width + parents
         beams = extended(beams, candidates, goes_on)
         stay = []
-        for row, (sentence, log_prob) in enumerate(zip(active, beams.log_prob[:, 0].tolist(), strict=True)):
-            if length == limits[sentence] or log_prob == -torch.inf or log_prob != log_prob:
-                finished[sentence] = finished[sentence] or unfinished(beams, row, settings)
-            elif not is_done(finished[sentence], log_prob, length, limits[sentence], settings):
+        for row, (group, log_prob) in enumerate(zip(active, beams.log_prob.amax(dim=1).tolist(), strict=True)):
+            if length == limits[group] or log_prob == -torch.inf or log_prob != log_prob:
+                finished[group] = finished[group] or unfinished(beams, row, settings)
+            elif not is_done(finished[group], log_prob, length, limits[group], settings):
                 stay.append(row)
         active = [active[row] for row in stay]
         if active:
@@ -100,17 +119,41 @@ def beam_search(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Decodi
             beams = Beams(beams.log_prob[kept], beams.tokens[kept], beams.token_log_probs[kept])
             newest = beams.tokens[:, :, -1].flatten()
             keep_rows(state, index[kept].flatten(), rows)
-    return [best[: settings.n_best] for best in finished]
+    if groups == 1:
+        return [best[:n_best] for best in finished]
+    return [best_of(finished[i : i + groups], n_best) for i in range(0, len(finished), groups)]
 
 
-def best_candidates(beams: Beams, log_probs: Float[Tensor, "n vocab"], count: int) -> Candidates:
-    """The `count` most probable continuations of each sentence; fewer possible ones are filled up with empty places."""
+def best_of(groups: list[list[Hypothesis]], count: int) -> list[Hypothesis]:
+    """The best hypotheses of several groups, finished ones first, each translation once."""
+    found = sorted(itertools.chain.from_iterable(groups), key=lambda each: (not each.finished, -each.score))
+    different = {tuple(each.tokens): each for each in reversed(found)}
+    best = [each for each in found if different[tuple(each.tokens)] is each]
+    return best[:count]
+
+
+def best_candidates(
+    beams: Beams, log_probs: Float[Tensor, "n vocab"], count: int, costs: Float[Tensor, "k vocab"] | None = None
+) -> Candidates:
+    """The `count` most probable continuations of each sentence; fewer possible ones are filled up with empty places.
+
+    `costs` of a sentence's tokens count in the choice, not in the probabilities.
+    """
     sentences, width = beams.log_prob.shape
-    each, token = top(log_probs, count)
+    valued = log_probs if costs is None else log_probs - costs.repeat_interleave(width, dim=0)
+    value, token = top(valued, count)
+    each = value if costs is None else log_probs.gather(1, token)
     token_log_prob = each.view(sentences, -1)
     before = beams.log_prob[:, :, None]
-    total = (before + each.view(sentences, width, -1)).masked_fill(before == -torch.inf, -torch.inf).flatten(1)
-    total, place = total.sort(dim=1, descending=True, stable=True)
+    empty = (before == -torch.inf).expand(-1, -1, each.shape[1]).flatten(1)
+    total = (before + each.view(sentences, width, -1)).flatten(1).masked_fill(empty, -torch.inf)
+    chosen_by = (
+        total
+        if costs is None
+        else (before + value.view(sentences, width, -1)).flatten(1).masked_fill(empty, -torch.inf)
+    )
+    place = chosen_by.sort(dim=1, descending=True, stable=True).indices
+    total = total.gather(1, place)
     missing = max(0, count - total.shape[1])
     total = torch.nn.functional.pad(total[:, :count], (0, missing), value=-torch.inf)
     place = torch.nn.functional.pad(place[:, :count], (0, missing))
@@ -120,6 +163,79 @@ def best_candidates(beams: Beams, log_probs: Float[Tensor, "n vocab"], count: in
         token=token.view(sentences, -1).gather(1, place),
         token_log_prob=token_log_prob.gather(1, place),
     )
+
+
+def diverse_candidates(
+    beams: Beams, log_probs: Float[Tensor, "n vocab"], active: list[int], settings: DecodingSettings
+) -> Candidates:
+    """Those of each group of each sentence, which `active` numbers; the groups of a sentence choose one after another."""
+    groups, width, vocab = settings.beam_groups, beams.log_prob.shape[1], log_probs.shape[1]
+    device = log_probs.device
+    sentence = torch.tensor([number // groups for number in active], device=device)
+    taken = torch.zeros(
+        int(sentence.max()) + 1, vocab, device=device
+    )  # by how many hypotheses of a sentence, in this step
+    by_row = log_probs.view(len(active), width, vocab)
+    found: list[tuple[Tensor, Candidates]] = []
+    for group in range(groups):
+        rows = torch.tensor([row for row, number in enumerate(active) if number % groups == group], device=device)
+        if not len(rows):
+            continue
+        own = Beams(beams.log_prob[rows], beams.tokens[rows], beams.token_log_probs[rows])
+        costs = settings.diversity * taken[sentence[rows]]
+        chosen = best_candidates(own, by_row[rows].flatten(0, 1), 2 * settings.beam, costs)
+        found.append((rows, chosen))
+        first = chosen.token[:, : settings.beam]
+        possible = (chosen.log_prob[:, : settings.beam] > -torch.inf).to(taken.dtype)
+        taken.index_put_((sentence[rows][:, None].expand_as(first), first), possible, accumulate=True)
+    order = torch.cat([rows for rows, _ in found]).argsort()
+    names = ("log_prob", "parent", "token", "token_log_prob")
+    return Candidates(**{name: torch.cat([getattr(each, name) for _, each in found])[order] for name in names})
+
+
+def share_out(
+    candidates: Candidates,
+    row: int,
+    beams: Beams,
+    log_probs: Float[Tensor, "n vocab"],
+    constraint: Constraint,
+    beam: int,
+    eos_id: int,
+) -> None:
+    """Replace a sentence's candidates by a choice in which hypotheses that hold more of the phrases to be included have their
+    share of the beam (Post and Vilar 2018).
+
+    To the most probable continuations come, for every hypothesis, those that bring a missing phrase further. All are dealt into
+    banks by how much of the phrases they hold; the beam takes the best of each bank in turn, the fullest bank first, until it
+    is full.
+    """
+    width = beams.log_prob.shape[1]
+    before, texts = beams.log_prob[row].tolist(), beams.tokens[row].tolist()
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    drawn = (getattr(candidates, name)[row].tolist() for name in ("parent", "token", "log_prob", "token_log_prob"))
+    for parent, token, log_prob, each in zip(*drawn, strict=True):
+        if log_prob > -torch.inf:
+            found[parent, token] = log_prob, each
+    for parent, so_far in enumerate(texts):
+        if before[parent] == -torch.inf:
+            continue
+        for token in constraint.next_tokens(so_far):
+            each = float(log_probs[row * width + parent, token])
+            if each > -torch.inf:
+                found[parent, token] = before[parent] + each, each
+    ordered = sorted(found, key=lambda key: -found[key][0])
+    ends = [key for key in ordered if key[1] == eos_id][:beam]
+    banks: dict[int, list[tuple[int, int]]] = {}
+    for parent, token in ordered:
+        if token != eos_id:
+            banks.setdefault(constraint.met([*texts[parent], token]), []).append((parent, token))
+    dealt = itertools.chain.from_iterable(itertools.zip_longest(*(banks[met] for met in sorted(banks, reverse=True))))
+    going_on = [key for key in dealt if key is not None][:beam]
+    chosen = [*ends, *sorted(going_on, key=lambda key: -found[key][0])]
+    candidates.log_prob[row] = -torch.inf
+    for place, (parent, token) in enumerate(chosen):
+        candidates.parent[row, place], candidates.token[row, place] = parent, token
+        candidates.log_prob[row, place], candidates.token_log_prob[row, place] = found[parent, token]
 
 
 def top(values: Float[Tensor, "n m"], count: int) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:

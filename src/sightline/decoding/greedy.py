@@ -1,59 +1,78 @@
-"""Greedy search: always the most probable next token."""
+"""Searches that follow one hypothesis a row: the most probable next token each time, or whichever is chosen."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sightline.decoding.protocol import (
-    Decodable,
-    DecodingSettings,
-    Hypothesis,
-    hypothesis,
-    keep_rows,
-    length_limits,
-    next_log_probs,
-)
+from sightline.decoding.constraints import Constraint, Rules
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows
+
+Choose = Callable[[Float[Tensor, "n vocab"], list[int]], Int[Tensor, " n"]]
+"""From the log-probabilities of some rows, and the rows' numbers in the batch, to a token for each."""
 
 
-@torch.inference_mode()
-def greedy(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> list[Hypothesis]:
+def greedy(
+    model: Decodable[Any],
+    src: Int[Tensor, "b s"],
+    settings: DecodingSettings,
+    constraints: Sequence[Constraint | None] | None = None,
+) -> list[Hypothesis]:
     """The greedy translation of each sentence, in the order of `src`.
 
     Of equally probable tokens the one with the lower number is taken. Sentences leave the batch as they end; none
     depends on the others. Of the settings, `beam`, `n_best` and `stop` mean nothing here.
+
+    Raises ValueError if a constraint has phrases to include: a single hypothesis may never come to them (`beam_search` does).
     """
+    if any(constraint is not None and constraint.include for constraint in constraints or ()):
+        raise ValueError("the greedy search cannot promise phrases to be included: search with a beam")
+    return walk(model, src, settings, constraints, lambda log_probs, _: log_probs.argmax(dim=-1))  # the first of equals
+
+
+@torch.inference_mode()
+def walk(
+    model: Decodable[Any],
+    src: Int[Tensor, "b s"],
+    settings: DecodingSettings,
+    constraints: Sequence[Constraint | None] | None,
+    choose: Choose,
+) -> list[Hypothesis]:
+    """A translation of each row of `src` by the tokens that are chosen, one after another."""
     if not len(src):
         return []
-    limits = length_limits(model, src, settings)
-    tokens: list[list[int]] = [[] for _ in limits]
+    rules = Rules(model, src, settings, constraints)
+    limits = rules.limits
     token_log_probs: list[list[float]] = [[] for _ in limits]
+    results: list[list[int]] = [[] for _ in limits]
     finished = [False] * len(limits)
     state = model.start(src)
-    newest = src.new_full((len(limits),), model.bos_id)
+    newest, tokens = src.new_full((len(limits),), model.bos_id), src.new_empty(len(limits), 0)
     active = list(range(len(limits)))
-    length = 0
     while active:
-        length += 1
-        log_probs = next_log_probs(model.step(newest, state), model, may_end=length > settings.min_len)
-        newest = log_probs.argmax(dim=-1)  # the first of equals
+        log_probs = rules.log_probs(model.step(newest, state), tokens, active)
+        newest = choose(log_probs, active)
         chosen = log_probs.gather(1, newest[:, None])[:, 0]
         stay = []
         for row, (sentence, token, log_prob) in enumerate(zip(active, newest.tolist(), chosen.tolist(), strict=True)):
+            if log_prob == -torch.inf or log_prob != log_prob:  # nothing is allowed, or the model is broken
+                continue
             token_log_probs[sentence].append(log_prob)
             if token == model.eos_id:
                 finished[sentence] = True
                 continue
-            tokens[sentence].append(token)
-            if length < limits[sentence]:
+            results[sentence].append(token)
+            if len(results[sentence]) < limits[sentence]:
                 stay.append(row)
         if stay:
             rows = torch.tensor(stay, device=src.device)
             keep_rows(state, rows, len(active))
             newest = newest[rows]
+            tokens = torch.cat((tokens[rows], newest[:, None]), dim=1)
         active = [active[row] for row in stay]
     return [
         hypothesis(ids, each, ended, settings)
-        for ids, each, ended in zip(tokens, token_log_probs, finished, strict=True)
+        for ids, each, ended in zip(results, token_log_probs, finished, strict=True)
     ]

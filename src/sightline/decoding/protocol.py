@@ -82,11 +82,31 @@ class DecodingSettings(Settings):
     fairseq, and Hugging Face with early_stopping=True)."""
     batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Source tokens, padding included, times beam that are decoded at once."""
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = 0
+    """No so many tokens in a row come twice in a translation; 0: they may."""
+    beam_groups: Annotated[int, Field(ge=1)] = 1
+    """Diverse beams (Vijayakumar et al. 2018): so many groups share the beam, each held away from what those before it choose."""
+    diversity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    """What a token costs a group, in nats, for each hypothesis of the groups before it that has just taken it."""
+    sample: bool = False
+    """Draw translations at random instead of searching for the most probable: n_best of each sentence, whatever beam is."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Logits are divided by it before a token is drawn: below 1 the probable ones come more often, above 1 less."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Draw from the so many most probable tokens only (Fan et al. 2018); 0: from all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the fewest tokens that together have this probability (Holtzman et al. 2020)."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Draw from tokens at least this many times as probable as the most probable one (Nguyen et al. 2024)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another number draws other translations; the same one draws the same, in any batch."""
 
     @model_validator(mode="after")
     def _fits_the_beam(self) -> "DecodingSettings":
-        if self.n_best > self.beam:
+        if self.n_best > self.beam and not self.sample:
             raise ValueError(f"n_best ({self.n_best}) is more than beam ({self.beam}): raise beam, or ask for fewer")
+        if self.beam % self.beam_groups:
+            raise ValueError(f"beam ({self.beam}) must be a multiple of beam_groups ({self.beam_groups})")
         return self
 
     def norm(self, length: int) -> float:

@@ -7,11 +7,14 @@ from typing import Any, overload
 
 from sightline.bundle import Bundle, load_bundle
 from sightline.config import parse
+from sightline.data.normalise import normalise
+from sightline.decoding.ensemble import Ensemble
 from sightline.decoding.protocol import DecodingSettings
-from sightline.errors import ConfigError, nearest
+from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.tasks.translation import Translated, translate
+from sightline.tasks.phrases import Wanted
+from sightline.tasks.search import Scored, Translated, score_texts, translate
 
 BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
@@ -19,12 +22,15 @@ BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 class Translator:
     """Translates raw text with one bundle. The same texts and settings give the same translations, alone or in any batch."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *others: Bundle) -> None:
+        """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it."""
         self.bundle = bundle
+        self.searched = Ensemble([bundle.model, *(other.model for other in others)]) if others else bundle.model
+        """What searches ask: the model, or all of them."""
 
     @property
     def model(self) -> EncoderDecoder:
-        """The model, in evaluation mode."""
+        """The (first) model, in evaluation mode."""
         return self.bundle.model
 
     @property
@@ -43,7 +49,8 @@ class Translator:
 
         `to` is the target language. Without it a model with one has no choice; one that knows Chinese translates Chinese text to
         English (or to its only other language) and any other text to Chinese.
-        Further settings are those of `DecodingSettings`, as in `translator(text, beam=8)`.
+        Further settings are those of `DecodingSettings`, as in `translator(text, beam=8)`, and `prefix`, `include` and `exclude`:
+        how every translation begins, and phrases that it must and must not hold.
 
         Raises ConfigError for a language or setting that does not exist.
         """
@@ -59,11 +66,22 @@ class Translator:
         self, texts: Sequence[str], to: str | Sequence[str] | None = None, **decoding: Any
     ) -> list[list[Translated]]:
         """For each text its `n_best` best translations with their scores, best first; `to` is one for all, or one each."""
+        wanted = decoding.pop("wanted", None) or self.wanted(
+            **{name: decoding.pop(name) for name in ("prefix", "include", "exclude") if name in decoding}
+        )
         settings = self.settings(**decoding)
-        asked = [to] * len(texts) if to is None or isinstance(to, str) else to
-        languages = [self._target(text, language or None) for text, language in zip(texts, asked, strict=True)]
-        bundle = self.bundle
-        return translate(bundle.model, bundle.tokenizer, texts, languages, settings, bundle.config.model.max_len)
+        languages, max_len = self._targets(texts, to), self.bundle.config.model.max_len
+        return translate(self.searched, self.bundle.tokenizer, texts, languages, settings, max_len, wanted)
+
+    def score(
+        self, texts: Sequence[str], translations: Sequence[str], to: str | Sequence[str] | None = None
+    ) -> list[Scored]:
+        """How probable the model finds each text's translation.
+
+        Raises DataError if there are not as many translations as texts, or one has more tokens than the model can write.
+        """
+        given = texts, translations, self._targets(texts, to), self.settings(), self.bundle.config.model.max_len
+        return score_texts(self.searched, self.bundle.tokenizer, *given)
 
     def stream(
         self, lines: Iterable[str], to: str | None = None, window: int = 512, **decoding: Any
@@ -77,8 +95,23 @@ class Translator:
         """The bundle's decoding settings with some replaced; `n_best` widens the beam if need be."""
         own = self.bundle.config.decoding.model_dump()
         merged = {**own, **decoding}
-        merged["beam"] = max(merged["beam"], merged["n_best"]) if "beam" not in decoding else merged["beam"]
+        if "beam" not in decoding and not merged["sample"]:
+            merged["beam"] = max(merged["beam"], merged["n_best"])
         return parse(DecodingSettings, merged)
+
+    def wanted(self, prefix: str = "", include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Wanted:
+        """What is asked of translations, as the model writes text. Raises ConfigError if a phrase is empty."""
+        kind = self.bundle.tokenizer.settings
+        phrases = [normalise(text, kind.normalize, kind.lowercase) for text in (prefix, *include, *exclude)]
+        if empty := [text for text, found in zip((*include, *exclude), phrases[1:], strict=True) if not found]:
+            raise ConfigError(
+                f"A phrase to be included or excluded is empty ({empty[0]!r}): leave it out, or say which."
+            )
+        return Wanted(phrases[0], tuple(phrases[1 : 1 + len(include)]), tuple(phrases[1 + len(include) :]))
+
+    def _targets(self, texts: Sequence[str], to: str | Sequence[str] | None) -> list[str]:
+        asked = [to] * len(texts) if to is None or isinstance(to, str) else to
+        return [self._target(text, language or None) for text, language in zip(texts, asked, strict=True)]
 
     def _target(self, text: str, to: str | None) -> str:
         """The tag to put before a text. Raises ConfigError if it is unknown, or not given and not clear."""
@@ -105,9 +138,18 @@ class Translator:
         raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 
 
-def load(folder: str | Path | None = None) -> Translator:
-    """The translator in a folder that `sightline train` wrote; without a folder, the one that comes with sightline.
+def load(folder: str | Path | Sequence[str | Path] | None = None) -> Translator:
+    """The translator in a folder that `sightline train` wrote; without a folder, the one that comes with sightline. Several
+    folders translate together: see `Ensemble`.
 
-    Raises BundleError if the folder holds none, or a damaged one.
+    Raises BundleError if a folder holds none, or a damaged one, or if those of several do not know the same tokens.
     """
-    return Translator(load_bundle(BUILTIN if folder is None else folder))
+    folders = [folder] if isinstance(folder, str | Path) else list(folder or [BUILTIN])
+    first, *others = bundles = [load_bundle(each) for each in folders]
+    for path, bundle in zip(folders, bundles, strict=True):
+        if bundle.tokenizer.to_json() != first.tokenizer.to_json():
+            raise BundleError(
+                f"{path} has another vocabulary than {folders[0]}, and models that translate together must know the same tokens: "
+                f"train one from the other (train.init={folders[0]}), or both on the same text with the same [tokenizer]."
+            )
+    return Translator(first, *others)

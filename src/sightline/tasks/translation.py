@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,71 +22,17 @@ from sightline.data.batches import (
     collate_packed,
     generator_of,
     pack,
-    pad,
     padded_size,
     regroup,
 )
 from sightline.data.evaluation import Example
 from sightline.data.prepared import Prepared
 from sightline.data.text import Pairs
-from sightline.data.tokenizers import Tokenizer
-from sightline.decoding.beam import beam_search
-from sightline.decoding.greedy import greedy
-from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.decoding.protocol import DecodingSettings
 from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder, Packing
+from sightline.tasks.search import length_groups, translate
 from sightline.tasks.task import Evaluation, Loss
-
-
-@dataclass(frozen=True)
-class Translated:
-    """One translation of one sentence."""
-
-    text: str
-    score: float
-    """Log-probability, normalised by length as the decoding settings say."""
-    hypothesis: Hypothesis
-    """The tokens and what the model gave each of them."""
-    truncated: bool = False
-    """The source had more tokens than the model takes; the rest was left out."""
-
-
-def translate(
-    model: EncoderDecoder,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    to: str | Sequence[str] | None,
-    settings: DecodingSettings,
-    max_len: int,
-) -> list[list[Translated]]:
-    """The `settings.n_best` best translations of each text, best first.
-
-    Sentences of like length are translated together, `settings.batch_tokens` at a time; the order of `texts` is kept. An
-    empty text gives one empty translation. `to` is the target language for models with target tags, one for all or one
-    per text.
-    """
-    sources = tokenizer.encode_src(texts, to)
-    cut = [len(ids) > max_len for ids in sources]
-    sources = [[*ids[: max_len - 1], tokenizer.eos_id] if long else ids for ids, long in zip(sources, cut, strict=True)]
-    results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
-    todo = [i for i, text in enumerate(texts) if text.strip()]
-    device = next(model.parameters()).device
-    for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens // settings.beam):
-        rows = [todo[k] for k in group]
-        src = pad([sources[i] for i in rows], tokenizer.pad_id).to(device)
-        found = [[h] for h in greedy(model, src, settings)] if settings.beam == 1 else beam_search(model, src, settings)
-        for i, hypotheses in zip(rows, found, strict=True):
-            results[i] = [Translated(tokenizer.decode_tgt(h.tokens), h.score, h, cut[i]) for h in hypotheses]
-    return results
-
-
-def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Positions of `lengths`, longest first, in groups whose padded size stays within `batch_tokens`."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    while order:
-        size = max(1, batch_tokens // lengths[order[0]])
-        yield order[:size]
-        order = order[size:]
 
 
 def translation_loss(
