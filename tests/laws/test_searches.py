@@ -61,7 +61,7 @@ def settings(norm=("wu", 0.6), **changes):
 
 def every_translation(model, row, chosen):
     """All translations of at most `max_len_extra` tokens, `eos` included, the best first: brute force."""
-    words = [token for token in range(model.vocab) if token not in (PAD, BOS, EOS)]
+    words = [token for token in range(getattr(model, "vocab", 5)) if token not in (PAD, BOS, EOS)]
     found = []
     for length in range(chosen.min_len, chosen.max_len_extra):
         tgt = torch.tensor([[*tokens, EOS] for tokens in itertools.product(words, repeat=length)])
@@ -353,7 +353,6 @@ def test_an_ensemble_of_one_model_is_that_model_and_of_two_their_mean(seed):
         assert all(same(a, b) for x, y in zip(found, alone, strict=True) for a, b in zip(x, y, strict=True))
     both = Ensemble([one, two])
     for row, found in zip(src, beam_search(both, src, chosen), strict=True):
-        both.vocab = 5
         expected = every_translation(both, row, chosen)[:3]
         assert [each.tokens for each in found] == [each.tokens for each in expected]
         first = torch.tensor([[expected[0].tokens[0] if expected[0].tokens else EOS]])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sightline.cli import demo, doctor, evaluate, prepare, score, train, translate
+from sightline.cli import align, demo, doctor, evaluate, prepare, score, train, translate
 from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
@@ -27,6 +27,7 @@ app.command("train", short_help="Train from a recipe or from your own corpus.")(
 app.command("prepare", short_help="Check, split and tokenise a corpus.")(prepare.prepare)
 app.command("translate", short_help="Translate: one line in, one line out.")(translate.translate)
 app.command("score", short_help="How probable a model finds translations.")(score.score)
+app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
 app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)
 app.command("doctor", short_help="Versions, processor, memory and disk.")(doctor.doctor)

@@ -1,0 +1,132 @@
+"""Which source word each target word comes from, as the decoder's attention to the source shows it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sightline.data.batches import collate
+from sightline.data.tokenizers import Tokenizer
+from sightline.inspection.trace import trace
+from sightline.metrics.alignment import Gold, Links, alignment_error_rate
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.tasks.search import length_groups
+
+BATCH_TOKENS = 8192
+Words = Sequence[str]
+"""A sentence cut into words."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where in a model an alignment is read."""
+
+    layer: int
+    """Of the decoder, from 0."""
+    head: int | None = None
+    """Of the attention to the source, from 0; None: the mean of all."""
+    after: bool = False
+    """Whether a word is read where it goes into the decoder (Chen et al. 2020), and not where it comes out of it."""
+
+    def __str__(self) -> str:
+        head = "all heads" if self.head is None else f"head {self.head}"
+        return f"decoder.{self.layer}.cross_attn, {head}, {'reading' if self.after else 'writing'} the word"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A sentence as token ids without tag and end, and the word of each."""
+
+    ids: list[int]
+    words: list[int]
+
+    @classmethod
+    def of(cls, words: Words, encode: Callable[[list[str]], list[list[int]]]) -> "Pieces":
+        """Words are encoded one by one, so that no token is part of two; `encode` ends each with eos."""
+        found = encode(list(words)) if words else []
+        ids = [token for row in found for token in row[:-1]]
+        return cls(ids, [i for i, row in enumerate(found) for _ in row[:-1]])
+
+
+def places(model: EncoderDecoder) -> list[Place]:
+    """Everywhere that an alignment can be read."""
+    found: list[Place] = []
+    for layer, block in enumerate(model.decoder):
+        assert block.cross_attn is not None
+        heads = [None, *range(block.cross_attn.n_heads)]
+        found += [Place(layer, head, after) for head in heads for after in (False, True)]
+    return found
+
+
+def align(
+    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str, where: Sequence[Place]
+) -> list[list[Links]]:
+    """For each place the alignment of each pair of source and target words: every target token is linked to the source token that
+    it looks at most, and the words are linked that hold them. `to` is the tag of the target language, "" if there is none.
+    """
+    results: list[list[Links]] = [[frozenset()] * len(pairs) for _ in where]
+    for rows, src, tgt, maps in _attention(model, tokenizer, pairs, to):
+        for k, place in enumerate(where):
+            weights = maps[place.layer].mean(dim=1) if place.head is None else maps[place.layer][:, place.head]
+            for b, i in enumerate(rows):
+                results[k][i] = _links(weights[b], src[b], tgt[b], bool(to), place.after)
+    return results
+
+
+def _links(weights: Float[Tensor, "t s"], src: Pieces, tgt: Pieces, tagged: bool, after: bool) -> Links:
+    first = int(tagged)  # the tag is no word; nor is the end, which comes after the pieces
+    rows = weights[int(after) : int(after) + len(tgt.ids), first : first + len(src.ids)]
+    best = rows.argmax(dim=1).tolist() if rows.numel() else []
+    return frozenset((src.words[s], tgt.words[t]) for t, s in enumerate(best))
+
+
+@torch.inference_mode()
+def _attention(
+    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str
+) -> Iterator[tuple[list[int], list[Pieces], list[Pieces], list[Float[Tensor, "b h t s"]]]]:
+    """The attention to the source of every decoder layer, over given translations, batch by batch."""
+    sides = (
+        [Pieces.of(src, tokenizer.encode_src) for src, _ in pairs],
+        [Pieces.of(tgt, tokenizer.encode_tgt) for _, tgt in pairs],
+    )
+    tag, end = [tokenizer.tag_id(to)] if to else [], [tokenizer.eos_id]
+    device = next(model.parameters()).device
+    lengths = [max(len(src.ids), len(tgt.ids)) + 2 for src, tgt in zip(*sides, strict=True)]
+    for rows in length_groups(lengths, BATCH_TOKENS):
+        src, tgt = ([side[i] for i in rows] for side in sides)
+        given = [([*tag, *s.ids, *end], [*t.ids, *end]) for s, t in zip(src, tgt, strict=True)]
+        batch = collate(given, torch.tensor(rows).numpy(), tokenizer.pad_id, tokenizer.bos_id).to(device)
+        with trace(model, "decoder.*.cross_attn") as seen:
+            model.hidden(batch.src, batch.tgt_in)
+        yield rows, src, tgt, [seen[f"decoder.{i}.cross_attn"].float().cpu() for i in range(len(model.decoder))]
+
+
+def agreement(forth: Sequence[Links], back: Sequence[Links]) -> float:
+    """How far the alignments of two directions are the same, from 0 to 1: the share of links that the other has too."""
+    gold = [Gold(links, links) for links in back]
+    return 1.0 - alignment_error_rate(list(forth), gold).error_rate / 100
+
+
+def turned(links: Links) -> Links:
+    """Source and target exchanged."""
+    return frozenset((j, i) for i, j in links)
+
+
+def best_places(
+    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], langs: tuple[str, str]
+) -> tuple[Place, Place, float]:
+    """Where to read alignments from source to target, and from target to source, in a model that translates both ways between
+    `langs`; and how far the two agree. No gold alignment is needed: where both directions say the same, they are mostly
+    right (Chen et al. 2020, section 3.3, choose their layer so).
+    """
+    where = places(model)
+    forth = align(model, tokenizer, pairs, langs[1], where)
+    back = align(model, tokenizer, [(tgt, src) for src, tgt in pairs], langs[0], where)
+    turned_back = [[turned(links) for links in found] for found in back]
+    best = max(
+        ((agreement(forth[a], turned_back[b]), a, b) for a in range(len(where)) for b in range(len(where))),
+        key=lambda found: found[0],
+    )
+    return where[best[1]], where[best[2]], best[0]

@@ -1,0 +1,80 @@
+"""Alignments read from a model's attention."""
+
+import itertools
+
+import pytest
+import torch
+
+from sightline.data.tokenizers import Tokenizer, TokenizerSettings
+from sightline.inspection.alignment import Pieces, Place, agreement, align, best_places, places, turned
+from sightline.metrics.alignment import Links
+from sightline.models.build import ModelConfig, build_model
+from sightline.models.encoder_decoder import EncoderDecoder
+
+LINES = ["eins zwei drei vier", "drei zwei eins", "zwei vier", "vier drei zwei eins fünf"]
+Parts = tuple[EncoderDecoder, Tokenizer]
+
+
+@pytest.fixture
+def parts() -> Parts:
+    tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=60, min_frequency=1), LINES, LINES, ("de", "en"))
+    torch.manual_seed(3)
+    config = ModelConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=1, n_decoder_layers=2)
+    return build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval(), tokenizer
+
+
+def looking(model: EncoderDecoder, monkeypatch: pytest.MonkeyPatch, at: list[int]) -> None:
+    """Every head of the last decoder layer looks, from target position t, at source position `at[t]`."""
+    core = model.decoder.get_submodule("1").get_submodule("cross_attn").get_submodule("core")
+
+    def weights(q: torch.Tensor, k: torch.Tensor, _: object) -> torch.Tensor:
+        found = torch.zeros(*q.shape[:3], k.shape[2])
+        for t, s in enumerate(at[: q.shape[2]]):
+            found[:, :, t, s] = 1.0
+        return found
+
+    monkeypatch.setattr(core, "weights", weights)
+
+
+def test_tokens_are_linked_to_what_they_look_at_and_words_to_words(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = parts
+    src, tgt = ["eins", "zwei", "xyz"], ["drei", "vier"]
+    source, target = Pieces.of(src, tokenizer.encode_src), Pieces.of(tgt, tokenizer.encode_tgt)
+    assert source.words[0] == 0 and source.words[-1] == 2 and len(source.ids) == len(source.words)
+    last, first = len(source.ids) - 1, 0  # the last source token and the first, with a tag before them
+    n = target.words.count(0)
+    looking(model, monkeypatch, [1 + last] * n + [1 + first] * (len(target.ids) - n + 1))
+    [written] = align(model, tokenizer, [(src, tgt)], "en", [Place(1)])
+    assert written == [frozenset({(2, 0), (0, 1)})]
+    looking(model, monkeypatch, [0] + [1 + last] * n + [1 + first] * (len(target.ids) - n))
+    [read] = align(model, tokenizer, [(src, tgt)], "en", [Place(1, 3, after=True)])
+    assert read == [frozenset({(2, 0), (0, 1)})]
+
+
+def test_pairs_have_the_same_alignment_alone_and_in_a_batch(parts: Parts) -> None:
+    pairs = [(a.split(), b.split()) for a in LINES for b in LINES] + [([], ["eins"]), (["eins"], [])]
+    where = places(parts[0])
+    assert len(where) == 2 * 5 * 2
+    together = align(*parts, pairs, "en", where)
+    alone = [align(*parts, [pair], "en", where) for pair in pairs]
+    assert together == [[alone[i][k][0] for i in range(len(pairs))] for k in range(len(where))]
+    assert together[0][-1] == together[0][-2] == frozenset()
+
+
+def test_the_place_is_where_both_directions_agree_most(parts: Parts) -> None:
+    pairs = [(a.split(), b.split()) for a, b in itertools.pairwise(LINES)]
+    forth, back, agreed = best_places(*parts, pairs, ("de", "en"))
+    where = places(parts[0])
+    one = align(*parts, pairs, "en", where)
+    other = align(*parts, [(b, a) for a, b in pairs], "de", where)
+    every = [agreement(a, [turned(x) for x in b]) for a in one for b in other]
+    assert agreed == max(every) == agreement(one[where.index(forth)], [turned(x) for x in other[where.index(back)]])
+
+
+def test_agreement_is_the_share_of_common_links() -> None:
+    a: list[Links] = [frozenset({(0, 0), (1, 1)})]
+    assert agreement(a, a) == 1.0 and agreement(a, [frozenset({(2, 2)})]) == 0.0
+    assert agreement(a, [frozenset({(0, 0), (2, 2)})]) == pytest.approx(0.5)
+    assert turned(frozenset({(0, 3)})) == {(3, 0)}
