@@ -20,18 +20,15 @@ def test_a_line_for_each_pair_and_the_error_rate(sightline, trained, files):
         1,
         2,
     ]
-    assert (
-        "decoder.0.cross_attn, all heads" in result.err
-        and "alignment error rate" in result.err
-        and "3 pairs" in result.err
-    )
-    assert "head 1" in sightline("align", "--model", trained, *files, "--place", "0:1").err
+    assert "read at 0r" in result.err and "alignment error rate" in result.err and "3 pairs" in result.err
+    assert "read at 0:1w" in sightline("align", "--model", trained, *files, "--place", "0:1w").err
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         (["--place", "7"], ["--place 7", "layers from 0 to 0"]),
+        (["--place", "0:1x"], ["--place 0:1x", "heads from 0"]),
         (["--symmetry", "both"], ["--symmetry both", "grow-diag"]),
         (["--gold", "gold"], []),
         (["--gold", "src"], ["src line 1", "'1' is no link"]),

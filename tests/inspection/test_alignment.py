@@ -73,6 +73,20 @@ def test_the_place_is_where_both_directions_agree_most(parts: Parts) -> None:
     assert agreed == max(every) == agreement(one[where.index(forth)], [turned(x) for x in other[where.index(back)]])
 
 
+def test_a_place_has_a_short_name(parts: Parts) -> None:
+    assert [str(place) for place in places(parts[0])][:5] == ["0w", "0r", "0:0w", "0:0r", "0:1w"]
+    assert all(Place.parse(str(place)) == place for place in places(parts[0]))
+    assert Place.parse("2:1") == Place(2, 1, after=True)
+    with pytest.raises(ValueError, match="no place"):
+        Place.parse("2:x")
+
+
+def test_a_mark_cut_off_from_its_word_is_encoded_as_if_it_was_not() -> None:
+    tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=40, min_frequency=1), ["Tee. Ei, Tee."], ["Tee. Ei, Tee."])
+    joined = tokenizer.encode_src(["Tee. Ei, Tee."])[0][:-1]
+    assert Pieces.of(["Tee", ".", "Ei", ",", "Tee", "."], tokenizer.encode_src).ids == joined
+
+
 def test_agreement_is_the_share_of_common_links() -> None:
     a: list[Links] = [frozenset({(0, 0), (1, 1)})]
     assert agreement(a, a) == 1.0 and agreement(a, [frozenset({(2, 2)})]) == 0.0

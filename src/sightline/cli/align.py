@@ -28,7 +28,11 @@ def align(
     ] = None,
     place: Annotated[
         str | None,
-        typer.Option(metavar="LAYER[:HEAD]", help="Where to read it, from 0; chosen by the model itself if left out."),
+        typer.Option(
+            metavar="PLACE[,PLACE]",
+            help="Where to read it, as in 1:3r: decoder layer 1, head 3, reading the word (w: writing it). A second one is for "
+            "the other direction. Chosen if left out.",
+        ),
     ] = None,
     symmetry: Annotated[
         str, typer.Option(metavar="HOW", help="How two directions are joined: grow-diag, intersection or union.")
@@ -89,18 +93,17 @@ def _aligned(
     from sightline.metrics.alignment import symmetrise
 
     model, tokenizer = translator.model, translator.bundle.tokenizer
-    to = langs[1] if langs else ""
-    both = langs is not None and langs[0] in translator.languages
-    if place is not None or not both or langs is None:
-        there = Place(max(0, len(model.decoder) - 2), None, True) if place is None else _place(place, translator)
-        print(f"read at {there}", file=sys.stderr)
-        return align(model, tokenizer, pairs, to, [there])[0]
-    forth, back, agreed = best_places(model, tokenizer, pairs[:LOOKED_AT], langs)
-    print(
-        f"{langs[0]}-{langs[1]} read at {forth}; {langs[1]}-{langs[0]} at {back}; they agree on {agreed:.0%}",
-        file=sys.stderr,
-    )
-    one = align(model, tokenizer, pairs, to, [forth])[0]
+    there = [] if place is None else [_place(text, translator) for text in place.split(",")]
+    if langs is None or langs[0] not in translator.languages or len(there) == 1:
+        forth = there[0] if there else Place(max(0, len(model.decoder) - 2), None, True)
+        print(f"read at {forth}", file=sys.stderr)
+        return align(model, tokenizer, pairs, langs[1] if langs else "", [forth])[0]
+    if there:
+        forth, back = there[:2]
+    else:
+        forth, back, agreed = best_places(model, tokenizer, pairs[:LOOKED_AT], langs)
+        print(f"the two directions agree on {agreed:.0%} (--place {forth},{back})", file=sys.stderr)
+    one = align(model, tokenizer, pairs, langs[1], [forth])[0]
     other = align(model, tokenizer, [(b, a) for a, b in pairs], langs[0], [back])[0]
     return [symmetrise(a, turned(b), symmetry) for a, b in zip(one, other, strict=True)]  # pyright: ignore[reportArgumentType]
 
@@ -108,18 +111,16 @@ def _aligned(
 def _place(text: str, translator: "Translator") -> "Place":
     from sightline.inspection.alignment import Place, places
 
-    layer, _, head = text.partition(":")
     known = places(translator.model)
-    for found in known:
-        if (
-            found.after
-            and str(found.layer) == layer
-            and (head == "" if found.head is None else str(found.head) == head)
-        ):
-            return Place(found.layer, found.head, True)
+    try:
+        if (found := Place.parse(text.strip())) in known:
+            return found
+    except ValueError:
+        pass
     heads = {each.layer: each.head for each in known if each.head is not None}
     raise ConfigError(
-        f"--place {text}: give LAYER or LAYER:HEAD; there are layers from 0 to {max(heads)}, and heads from 0 to {heads[0]}."
+        f"--place {text}: there are decoder layers from 0 to {max(heads)}, and heads from 0 to {heads[0]}. Write 0:{heads[0]}r "
+        f"for that head of layer 0, and 0r for the mean of its heads."
     )
 
 

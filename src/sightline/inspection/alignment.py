@@ -1,5 +1,6 @@
 """Which source word each target word comes from, as the decoder's attention to the source shows it."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,8 +32,17 @@ class Place:
     """Whether a word is read where it goes into the decoder (Chen et al. 2020), and not where it comes out of it."""
 
     def __str__(self) -> str:
-        head = "all heads" if self.head is None else f"head {self.head}"
-        return f"decoder.{self.layer}.cross_attn, {head}, {'reading' if self.after else 'writing'} the word"
+        return f"{self.layer}{'' if self.head is None else f':{self.head}'}{'r' if self.after else 'w'}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """The inverse of `str`: "1:3r" is layer 1, head 3, reading the word; "1w" the mean of all heads, writing it; r is meant
+        where neither is said. Raises ValueError if it is none.
+        """
+        match = re.fullmatch(r"(\d+)(?::(\d+))?([rw]?)", text)
+        if match is None:
+            raise ValueError(f"{text!r} is no place")
+        return cls(int(match[1]), None if match[2] is None else int(match[2]), match[3] != "w")
 
 
 @dataclass(frozen=True)
@@ -44,10 +54,16 @@ class Pieces:
 
     @classmethod
     def of(cls, words: Words, encode: Callable[[list[str]], list[list[int]]]) -> "Pieces":
-        """Words are encoded one by one, so that no token is part of two; `encode` ends each with eos."""
-        found = encode(list(words)) if words else []
-        ids = [token for row in found for token in row[:-1]]
-        return cls(ids, [i for i, row in enumerate(found) for _ in row[:-1]])
+        """Words are encoded one by one, so that no token is part of two; `encode` ends each with eos. A mark cut off from its
+        word, as in "tea .", is encoded as if it was not.
+        """
+        alone = encode(["a", "."])  # what a blank before a mark is: [blank, mark] where "." has no token with one
+        found = [row[:-1] for row in encode(list(words))] if words else []
+        blank = alone[1][0] if len(alone[1]) == 3 else -1
+        for word, row in zip(words, found, strict=True):
+            if len(row) > 1 and row[0] == blank and not word[:1].isalnum():
+                del row[0]
+        return cls([token for row in found for token in row], [i for i, row in enumerate(found) for _ in row])
 
 
 def places(model: EncoderDecoder) -> list[Place]:
