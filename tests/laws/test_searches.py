@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -369,3 +370,67 @@ def test_an_ensemble_of_what_does_not_fit_is_refused():
         Ensemble([Toy(), other])
     with pytest.raises(ValueError, match=r"vocabularies differ: \[5, 6\]"):
         greedy(Ensemble([Toy(5), Toy(6)]), sources(), settings())
+
+
+class Looking(Toy):
+    """A toy that looks at the source token as far on as the last token's number says, and a little at all of them."""
+
+    def start(self, src) -> Any:
+        return LookingState(src, super().start(src))
+
+    def step(self, tokens, state):
+        exists = (state.src != PAD).float()
+        weights = exists / exists.sum(dim=1, keepdim=True)
+        place = tokens % exists.sum(dim=1).long()
+        state.weights = 0.5 * weights + 0.5 * torch.nn.functional.one_hot(place, state.src.shape[1])
+        return super().step(tokens, state.inner)
+
+
+class LookingState:
+    def __init__(self, src, inner):
+        self.src, self.inner, self.watched, self.weights = src, inner, False, torch.zeros(0)
+
+    def reorder(self, index):
+        self.src = self.src[index]
+        self.inner.reorder(index)
+
+    def watch(self):
+        self.watched = True
+
+    def attention(self):
+        assert self.watched
+        return self.weights
+
+
+def coverage_of(model, row, tokens, finished):
+    state, newest, total = model.start(row[None]), BOS, torch.zeros(len(row))
+    for token in [*tokens, EOS][: len(tokens) + finished]:
+        model.step(torch.tensor([newest]), state)
+        total, newest = total + state.weights[0], token
+    return float(total[row != PAD].clamp(max=1.0).log().sum())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("stop", ["exact", "first"])
+def test_the_coverage_penalty_is_the_published_one_and_the_best_is_found(seed, stop):
+    model, src = Looking(vocab=5, seed=seed), sources()
+    chosen = settings(("wu", 0.6), beam=40, n_best=4, stop=stop, max_len_ratio=0, max_len_extra=4, coverage_penalty=0.4)
+    plain = chosen.model_copy(update={"coverage_penalty": 0.0})
+    for row, found in zip(src, beam_search(model, src, chosen), strict=True):
+        expected = {
+            tuple(each.tokens): each.score + 0.4 * coverage_of(model, row, each.tokens, True)
+            for each in every_translation(Toy(vocab=5, seed=seed), row, plain)
+        }
+        best = sorted(expected, key=lambda tokens: -expected[tokens])[:4]
+        assert [tuple(each.tokens) for each in found] == best
+        assert [each.score for each in found] == pytest.approx([expected[tokens] for tokens in best], rel=1e-4)
+    narrow = chosen.model_copy(update={"beam": 2, "n_best": 2})
+    together = beam_search(model, src, narrow)
+    assert [beam_search(model, row[None, : int((row != PAD).sum())], narrow)[0] for row in src] == together
+    both = beam_search(Ensemble([model, model]), src, narrow)
+    assert all(same(a, b) for x, y in zip(both, together, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_a_coverage_penalty_needs_a_model_that_shows_what_it_looks_at():
+    with pytest.raises(ValueError, match="ToyState does not"):
+        beam_search(Toy(), sources(), settings(coverage_penalty=0.2))

@@ -1,13 +1,15 @@
+import itertools
+
 import pytest
 import torch
 
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.protocol import DecodingSettings, Hypothesis
 from sightline.errors import DataError
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.phrases import Wanted
-from sightline.tasks.search import length_groups, score_texts, translate
+from sightline.tasks.search import Translated, length_groups, most_alike, score_texts, translate, translate_gradually
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 
@@ -126,3 +128,33 @@ def test_samples_are_as_many_as_asked_and_the_same_in_any_batch(parts: Parts) ->
     alone = [translate(*parts, [line], None, settings, 64)[0] for line in LINES]
     assert [[t.text for t in found] for found in whole] == [[t.text for t in found] for found in alone]
     assert all(len(found) == 5 for found in whole)
+
+
+def test_of_samples_the_one_most_like_the_others_is_given(parts: Parts) -> None:
+    drawn = [
+        Translated(text, 0.0, Hypothesis([], 0.0, 0.0, [], True))
+        for text in ("the cat", "a cow", "the cat", "the rat", "x")
+    ]
+    best, *others = most_alike(drawn, 3)
+    assert best.text == "the cat" and len(others) == 2 and 0 <= others[1].score <= others[0].score <= best.score < 1
+    assert most_alike(drawn[:1], 1)[0].text == "the cat"
+    settings = DecodingSettings(mbr=8, n_best=3, temperature=0.7)
+    found = translate(*parts, LINES, None, settings, 64)
+    assert found == translate(*parts, LINES, None, settings, 64) and all(1 <= len(each) <= 3 for each in found)
+    samples = translate(*parts, LINES, None, DecodingSettings(sample=True, n_best=8, temperature=0.7), 64)
+    for each, drawn in zip(found, samples, strict=True):
+        assert {t.text for t in each} <= {t.text for t in drawn}
+    assert [t.text for t in most_alike(samples[0], 3)] == [t.text for t in found[0]]
+
+
+def test_a_translation_grows_to_what_the_greedy_search_gives(parts: Parts) -> None:
+    settings = DecodingSettings(beam=1, max_len_ratio=0, max_len_extra=12)
+    steps = list(translate_gradually(*parts, LINES[0], "", settings, 64))
+    assert steps[-1] == translate(*parts, [LINES[0]], None, settings, 64)[0][0].text
+    assert len(steps) > 3 and all(later.startswith(sooner) for sooner, later in itertools.pairwise(steps))
+    assert list(translate_gradually(*parts, "  ", "", settings, 64)) == []
+    drawn = settings.model_copy(update={"sample": True})
+    assert (
+        list(translate_gradually(*parts, LINES[0], "", drawn, 64))[-1]
+        == translate(*parts, [LINES[0]], None, drawn, 64)[0][0].text
+    )

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sightline.decoding.constraints import Constraint, Rules
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows, watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,13 @@ class Beams:
     """`-inf` marks an empty place."""
     tokens: Int[Tensor, "k r t"]
     token_log_probs: Float[Tensor, "k r t"]
+    coverage: Float[Tensor, "k r s"] | None = None
+    """With a coverage penalty, the attention that each source token has had so far; 1 for padding."""
+
+    def rows(self, index: Int[Tensor, " n"]) -> "Beams":
+        """Those of some sentences."""
+        coverage = None if self.coverage is None else self.coverage[index]
+        return Beams(self.log_prob[index], self.tokens[index], self.token_log_probs[index], coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +90,18 @@ def beam_search(
         tokens=src.new_empty(len(limits), 1, 0),
         token_log_probs=torch.empty(len(limits), 1, 0, device=src.device),
     )
+    if settings.coverage_penalty:
+        watched(state).watch()
+        padding = (src == model.pad_id).float().repeat_interleave(groups, dim=0)
+        beams = replace(beams, coverage=padding[:, None])
     length = 0
     while active:
         length += 1
         width = beams.log_prob.shape[1]
         sentences = [group // groups for group in active for _ in range(width)]
         log_probs = rules.log_probs(model.step(newest, state), beams.tokens.flatten(0, 1), sentences)
+        if beams.coverage is not None:
+            beams = replace(beams, coverage=beams.coverage + watched(state).attention().view_as(beams.coverage))
         if groups == 1:
             candidates = best_candidates(beams, log_probs, 2 * settings.beam)
         else:
@@ -116,7 +129,7 @@ def beam_search(
         active = [active[row] for row in stay]
         if active:
             kept = torch.tensor(stay, device=src.device)
-            beams = Beams(beams.log_prob[kept], beams.tokens[kept], beams.token_log_probs[kept])
+            beams = beams.rows(kept)
             newest = beams.tokens[:, :, -1].flatten()
             keep_rows(state, index[kept].flatten(), rows)
     if groups == 1:
@@ -181,7 +194,7 @@ def diverse_candidates(
         rows = torch.tensor([row for row, number in enumerate(active) if number % groups == group], device=device)
         if not len(rows):
             continue
-        own = Beams(beams.log_prob[rows], beams.tokens[rows], beams.token_log_probs[rows])
+        own = beams.rows(rows)
         costs = settings.diversity * taken[sentence[rows]]
         chosen = best_candidates(own, by_row[rows].flatten(0, 1), 2 * settings.beam, costs)
         found.append((rows, chosen))
@@ -258,13 +271,16 @@ def top(values: Float[Tensor, "n m"], count: int) -> tuple[Float[Tensor, "n c"],
 
 def extended(beams: Beams, candidates: Candidates, choice: Int[Tensor, "k r"]) -> Beams:
     """The hypotheses that the chosen candidates make."""
-    parent = candidates.parent.gather(1, choice)[:, :, None].expand(-1, -1, beams.tokens.shape[2])
+    parents = candidates.parent.gather(1, choice)[:, :, None]
+    parent = parents.expand(-1, -1, beams.tokens.shape[2])
+    coverage = beams.coverage
     token = candidates.token.gather(1, choice)[:, :, None]
     token_log_prob = candidates.token_log_prob.gather(1, choice)[:, :, None]
     return Beams(
         log_prob=candidates.log_prob.gather(1, choice),
         tokens=torch.cat((beams.tokens.gather(1, parent), token), dim=2),
         token_log_probs=torch.cat((beams.token_log_probs.gather(1, parent), token_log_prob), dim=2),
+        coverage=None if coverage is None else coverage.gather(1, parents.expand(-1, -1, coverage.shape[2])),
     )
 
 
@@ -278,15 +294,18 @@ def ended(
     parent = candidates.parent[row, rank]
     tokens = beams.tokens[row, parent]
     each = torch.cat((beams.token_log_probs[row, parent], candidates.token_log_prob[row, rank, None]), dim=1)
-    found = zip(row.tolist(), tokens.tolist(), each.tolist(), strict=True)
-    return [(at, hypothesis(ids, parts, True, settings)) for at, ids, parts in found]
+    coverage = [None] * len(row) if beams.coverage is None else beams.coverage[row, parent].unbind()
+    found = zip(row.tolist(), tokens.tolist(), each.tolist(), coverage, strict=True)
+    return [(at, hypothesis(ids, parts, True, settings, covered)) for at, ids, parts, covered in found]
 
 
 def unfinished(beams: Beams, row: int, settings: DecodingSettings) -> list[Hypothesis]:
     """The hypotheses of a sentence that has come to its limit, as they are; at least one."""
     possible = max(1, int((beams.log_prob[row] > -torch.inf).sum()))
-    found = zip(beams.tokens[row, :possible].tolist(), beams.token_log_probs[row, :possible].tolist(), strict=True)
-    return [hypothesis(ids, parts, False, settings) for ids, parts in found]
+    coverage = [None] * possible if beams.coverage is None else beams.coverage[row, :possible].unbind()
+    tokens, each = beams.tokens[row, :possible].tolist(), beams.token_log_probs[row, :possible].tolist()
+    found = zip(tokens, each, coverage, strict=True)
+    return [hypothesis(ids, parts, False, settings, covered) for ids, parts, covered in found]
 
 
 def insert(best: list[Hypothesis], found: Hypothesis, settings: DecodingSettings) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sightline.decoding.protocol import Decodable, State
+from sightline.decoding.protocol import Decodable, State, watched
 
 
 class EnsembleState:
@@ -21,6 +21,15 @@ class EnsembleState:
         """Keep the rows named by `index`, in that order."""
         for state in self.states:
             state.reorder(index)
+
+    def watch(self) -> None:
+        """Have `attention` from the next step on. Raises ValueError if a model cannot show its own."""
+        for state in self.states:
+            watched(state).watch()
+
+    def attention(self) -> Float[Tensor, "n s"]:
+        """How the newest step looked at the source: the mean of all models."""
+        return torch.stack([watched(state).attention() for state in self.states]).mean(dim=0)
 
 
 class Ensemble:

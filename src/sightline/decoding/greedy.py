@@ -1,6 +1,6 @@
 """Searches that follow one hypothesis a row: the most probable next token each time, or whichever is chosen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +29,14 @@ def greedy(
     """
     if any(constraint is not None and constraint.include for constraint in constraints or ()):
         raise ValueError("the greedy search cannot promise phrases to be included: search with a beam")
-    return walk(model, src, settings, constraints, lambda log_probs, _: log_probs.argmax(dim=-1))  # the first of equals
+    return walk(model, src, settings, constraints, most_probable)
 
 
-@torch.inference_mode()
+def most_probable(log_probs: Float[Tensor, "n vocab"], _rows: list[int]) -> Int[Tensor, " n"]:
+    """The greedy choice; the first of equals."""
+    return log_probs.argmax(dim=-1)
+
+
 def walk(
     model: Decodable[Any],
     src: Int[Tensor, "b s"],
@@ -41,6 +45,23 @@ def walk(
     choose: Choose,
 ) -> list[Hypothesis]:
     """A translation of each row of `src` by the tokens that are chosen, one after another."""
+    steps = walking(model, src, settings, constraints, choose)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@torch.inference_mode()
+def walking(
+    model: Decodable[Any],
+    src: Int[Tensor, "b s"],
+    settings: DecodingSettings,
+    constraints: Sequence[Constraint | None] | None,
+    choose: Choose,
+) -> Generator[list[list[int]], None, list[Hypothesis]]:
+    """As `walk`, which is what it returns in the end; after each step it yields the tokens of every row so far."""
     if not len(src):
         return []
     rules = Rules(model, src, settings, constraints)
@@ -72,6 +93,7 @@ def walk(
             newest = newest[rows]
             tokens = torch.cat((tokens[rows], newest[:, None]), dim=1)
         active = [active[row] for row in stay]
+        yield results
     return [
         hypothesis(ids, each, ended, settings)
         for ids, each, ended in zip(results, token_log_probs, finished, strict=True)

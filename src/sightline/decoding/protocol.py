@@ -24,6 +24,28 @@ class State(Protocol):
         ...
 
 
+@runtime_checkable
+class WatchedState(State, Protocol):
+    """A state that can show how the model looks at the source."""
+
+    def watch(self) -> None:
+        """Have `attention` from the next step on."""
+        ...
+
+    def attention(self) -> Float[Tensor, "n s"]:
+        """How the newest step of each row looked at the source: each row adds up to 1, padding has 0."""
+        ...
+
+
+def watched(state: State) -> WatchedState:
+    """The state, if it can show attention. Raises ValueError if not."""
+    if not isinstance(state, WatchedState):
+        raise ValueError(
+            f"coverage_penalty needs a model that shows what it looks at, and {type(state).__name__} does not"
+        )
+    return state
+
+
 AnyState = TypeVar("AnyState", bound=State)
 
 
@@ -84,6 +106,9 @@ class DecodingSettings(Settings):
     """Source tokens, padding included, times beam that are decoded at once."""
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 0
     """No so many tokens in a row come twice in a translation; 0: they may."""
+    coverage_penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What a translation loses for source tokens it has hardly looked at (Wu et al. 2016, section 7): the score gets this times
+    the sum over source tokens of log(min(attention to the token in all steps, 1)). 0: nothing; the beam search alone knows it."""
     beam_groups: Annotated[int, Field(ge=1)] = 1
     """Diverse beams (Vijayakumar et al. 2018): so many groups share the beam, each held away from what those before it choose."""
     diversity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
@@ -98,13 +123,20 @@ class DecodingSettings(Settings):
     """Draw from the fewest tokens that together have this probability (Holtzman et al. 2020)."""
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Draw from tokens at least this many times as probable as the most probable one (Nguyen et al. 2024)."""
+    mbr: Annotated[int, Field(ge=0)] = 0
+    """Minimum Bayes risk (Eikema and Aziz 2020): draw so many samples, and give those first that are most like all of them by
+    chrF. 0: do not."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Another number draws other translations; the same one draws the same, in any batch."""
 
     @model_validator(mode="after")
     def _fits_the_beam(self) -> "DecodingSettings":
-        if self.n_best > self.beam and not self.sample:
+        if self.n_best > self.beam and not (self.sample or self.mbr):
             raise ValueError(f"n_best ({self.n_best}) is more than beam ({self.beam}): raise beam, or ask for fewer")
+        if self.n_best > self.mbr > 0:
+            raise ValueError(
+                f"n_best ({self.n_best}) is more than the {self.mbr} samples of mbr: raise mbr, or ask for fewer"
+            )
         if self.beam % self.beam_groups:
             raise ValueError(f"beam ({self.beam}) must be a multiple of beam_groups ({self.beam_groups})")
         return self
@@ -136,7 +168,7 @@ class Hypothesis:
     tokens: list[int]
     """Without `bos` and `eos`."""
     score: float
-    """`log_prob` divided by the norm of the length: what the search compares."""
+    """`log_prob` divided by the norm of the length, and the coverage penalty if there is one: what the search compares."""
     log_prob: float
     """Natural logarithm of the probability: the sum of `token_log_probs`."""
     token_log_probs: list[float]
@@ -146,13 +178,18 @@ class Hypothesis:
 
 
 def hypothesis(
-    tokens: list[int], token_log_probs: list[float], finished: bool, settings: DecodingSettings
+    tokens: list[int],
+    token_log_probs: list[float],
+    finished: bool,
+    settings: DecodingSettings,
+    coverage: Float[Tensor, " s"] | None = None,
 ) -> Hypothesis:
-    """A hypothesis with its log-probability and its score."""
+    """A hypothesis with its log-probability and its score; `coverage` is the attention that each source token has had."""
     log_prob = math.fsum(token_log_probs)
-    return Hypothesis(
-        tokens, log_prob / settings.norm(max(1, len(token_log_probs))), log_prob, token_log_probs, finished
-    )
+    score = log_prob / settings.norm(max(1, len(token_log_probs)))
+    if coverage is not None:
+        score += settings.coverage_penalty * float(coverage.clamp(1e-9, 1.0).log().sum())
+    return Hypothesis(tokens, score, log_prob, token_log_probs, finished)
 
 
 def length_limits(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> list[int]:

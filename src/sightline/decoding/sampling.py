@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sightline.decoding.constraints import Constraint
-from sightline.decoding.greedy import walk
+from sightline.decoding.greedy import Choose, walk
 from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
 
 
@@ -30,20 +30,26 @@ def sample(
     if any(constraint is not None and constraint.include for constraint in constraints or ()):
         raise ValueError("sampling cannot promise phrases to be included: search with a beam")
     count = settings.n_best
+    choose = at_random(model, src, settings)
+    wide = None if constraints is None else [constraint for constraint in constraints for _ in range(count)]
+    found = walk(model, src.repeat_interleave(count, dim=0), settings, wide, choose)
+    groups = [found[i : i + count] for i in range(0, len(found), count)]
+    return [sorted(group, key=lambda each: -each.score) for group in groups]
+
+
+def at_random(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> Choose:
+    """The choice of `sample`, for `n_best` rows of each sentence."""
     generators = [
         _generator(settings.seed, [token for token in row if token != model.pad_id], k)
         for row in src.tolist()
-        for k in range(count)
+        for k in range(settings.n_best)
     ]
 
     def choose(log_probs: Tensor, rows: list[int]) -> Tensor:
         drawn = torch.tensor([generators[row].random() for row in rows], dtype=torch.float64, device=log_probs.device)
         return draw(candidates(log_probs, settings), drawn)
 
-    wide = None if constraints is None else [constraint for constraint in constraints for _ in range(count)]
-    found = walk(model, src.repeat_interleave(count, dim=0), settings, wide, choose)
-    groups = [found[i : i + count] for i in range(0, len(found), count)]
-    return [sorted(group, key=lambda each: -each.score) for group in groups]
+    return choose
 
 
 def candidates(log_probs: Float[Tensor, "n vocab"], settings: DecodingSettings) -> Float[Tensor, "n vocab"]:

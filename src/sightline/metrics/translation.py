@@ -288,3 +288,9 @@ def _sacrebleu_seed(seed: int) -> Iterator[None]:
                 del os.environ["SACREBLEU_SEED"]
             else:
                 os.environ["SACREBLEU_SEED"] = before
+
+
+def sentence_chrf(texts: Sequence[str]) -> list[list[float]]:
+    """[i][k]: the chrF (Popovic 2015), from 0 to 1, of text i against text k."""
+    metric = CHRF()
+    return [[metric.sentence_score(hyp, [ref]).score / 100 for ref in texts] for hyp in texts]

@@ -64,6 +64,16 @@ class DecodingState:
         for cache in self.caches:
             cache.cross_attn.reorder(index)
 
+    def watch(self) -> None:
+        """Have `attention` from the next step on."""
+        for cache in self.caches:
+            cache.cross_attn.watched = True
+
+    def attention(self) -> Float[Tensor, "n s"]:
+        """How the newest step of each row looked at the source: the mean of all layers and heads."""
+        found = [cache.cross_attn.weights for cache in self.caches if cache.cross_attn.weights is not None]
+        return torch.stack([weights[:, :, -1].float().mean(dim=1) for weights in found]).mean(dim=0)
+
 
 class EncoderDecoder(nn.Module):
     """Source tokens in, logits over target tokens out; a `Decodable`.

@@ -31,11 +31,12 @@ class _Attention(nn.Module):
     def _split(self, x: Float[Tensor, "b t hd"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
 
+    def _for_all_heads(self, x: Float[Tensor, "b g tk d"]) -> Float[Tensor, "b h tk d"]:
+        """Keys or values; in grouped-query attention several query heads share one."""
+        return x if self.n_kv_heads == self.n_heads else x.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1)
+
     def _attend(self, q: Float[Tensor, "b h tq d"], held: KeyValues, mask: Mask) -> Float[Tensor, "b tq m"]:
-        k, v = held.k, held.v
-        if self.n_kv_heads != self.n_heads:  # grouped-query attention: several query heads share a key/value head
-            groups = self.n_heads // self.n_kv_heads
-            k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        k, v = self._for_all_heads(held.k), self._for_all_heads(held.v)
         return self.o_proj(self.core(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
@@ -86,4 +87,7 @@ class CrossAttention(_Attention):
         def project() -> KeyValues:
             return KeyValues(self._split(self.k_proj(memory)), self._split(self.v_proj(memory)))
 
-        return self._attend(self._split(self.q_proj(x)), project() if cache is None else cache.once(project), mask)
+        q, held = self._split(self.q_proj(x)), project() if cache is None else cache.once(project)
+        if cache is not None and cache.watched:
+            cache.weights = self.core.weights(q, self._for_all_heads(held.k), mask)
+        return self._attend(q, held, mask)

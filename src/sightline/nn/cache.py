@@ -68,6 +68,10 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self.held: KeyValues | None = None
+        self.watched = False
+        """Whether `weights` are wanted, which costs some time."""
+        self.weights: Tensor | None = None
+        """The attention weights [n, h, tq, s] of the newest step, if they are wanted."""
 
     def once(self, project: Callable[[], KeyValues]) -> KeyValues:
         """The projected memory; `project` is called the first time only."""

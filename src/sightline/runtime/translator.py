@@ -14,7 +14,7 @@ from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.phrases import Wanted
-from sightline.tasks.search import Scored, Translated, score_texts, translate
+from sightline.tasks.search import Scored, Translated, score_texts, translate, translate_gradually
 
 BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
@@ -83,6 +83,12 @@ class Translator:
         given = texts, translations, self._targets(texts, to), self.settings(), self.bundle.config.model.max_len
         return score_texts(self.searched, self.bundle.tokenizer, *given)
 
+    def partial(self, text: str, to: str | None = None, **decoding: Any) -> Iterator[str]:
+        """The greedy translation of a text (with `sample`, a random one) as it grows, token by token."""
+        settings, [language] = self.settings(**{**decoding, "n_best": 1}), self._targets([text], to)
+        config, tokenizer = self.bundle.config, self.bundle.tokenizer
+        return translate_gradually(self.searched, tokenizer, text, language, settings, config.model.max_len)
+
     def stream(
         self, lines: Iterable[str], to: str | None = None, window: int = 512, **decoding: Any
     ) -> Iterator[list[Translated]]:
@@ -95,7 +101,7 @@ class Translator:
         """The bundle's decoding settings with some replaced; `n_best` widens the beam if need be."""
         own = self.bundle.config.decoding.model_dump()
         merged = {**own, **decoding}
-        if "beam" not in decoding and not merged["sample"]:
+        if "beam" not in decoding and not (merged["sample"] or merged["mbr"]):
             merged["beam"] = max(merged["beam"], merged["n_best"])
         return parse(DecodingSettings, merged)
 

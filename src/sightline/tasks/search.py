@@ -1,7 +1,8 @@
 """Texts in, translations out: the searches of `decoding`, over text."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import beam_search
 from sightline.decoding.constraints import Constraint, Phrase
 from sightline.decoding.ensemble import Ensemble
-from sightline.decoding.greedy import greedy
+from sightline.decoding.greedy import greedy, most_probable, walking
 from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
-from sightline.decoding.sampling import sample
+from sightline.decoding.sampling import at_random, sample
 from sightline.decoding.scoring import score
 from sightline.errors import DataError
+from sightline.metrics.translation import sentence_chrf
 from sightline.tasks.phrases import Wanted
 
 NOTHING = Wanted()
@@ -58,13 +60,46 @@ def translate(
     results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
     todo = [i for i, text in enumerate(texts) if text.strip()]
     device = _device(model)
-    width = settings.n_best if settings.sample else settings.beam
+    width = settings.mbr or (settings.n_best if settings.sample else settings.beam)
     for group in length_groups([len(sources[i]) for i in todo], settings.batch_tokens // width):
         rows = [todo[k] for k in group]
         src = pad([sources[i] for i in rows], tokenizer.pad_id).to(device)
         for i, hypotheses in zip(rows, _search(model, tokenizer, src, settings, wanted), strict=True):
             results[i] = [Translated(tokenizer.decode_tgt(h.tokens), h.score, h, cut[i]) for h in hypotheses]
+            if settings.mbr:
+                results[i] = most_alike(results[i], settings.n_best)
     return results
+
+
+def translate_gradually(
+    model: Decodable[Any], tokenizer: Tokenizer, text: str, to: str, settings: DecodingSettings, max_len: int
+) -> Iterator[str]:
+    """The greedy translation of one text, or with `sample` a random one, as it grows; arguments as of `translate`."""
+    if not text.strip():
+        return
+    ids = tokenizer.encode_src([text], to)[0]
+    ids = ids if len(ids) <= max_len else [*ids[: max_len - 1], tokenizer.eos_id]
+    src = pad([ids], tokenizer.pad_id).to(_device(model))
+    choose = at_random(model, src, settings) if settings.sample else most_probable
+    for [tokens] in walking(model, src, settings, None, choose):
+        yield tokenizer.decode_tgt(tokens)
+
+
+def most_alike(drawn: list[Translated], count: int) -> list[Translated]:
+    """Of translations drawn at random, those that are most like all the others, best first, each once: their score is the mean of
+    their chrF against the others, from 0 to 1, which is what they may be expected to have against a translation that is right.
+    """
+    counts = Counter(each.text for each in drawn)
+    texts = list(counts)
+    likeness = sentence_chrf(texts)
+    value = {
+        text: sum(likeness[i][k] * (counts[other] - (other == text)) for k, other in enumerate(texts))
+        / max(1, len(drawn) - 1)
+        for i, text in enumerate(texts)
+    }
+    first = {each.text: each for each in reversed(drawn)}
+    best = sorted(texts, key=lambda text: -value[text])[:count]
+    return [replace(first[text], score=value[text]) for text in best]
 
 
 def _search(
@@ -95,6 +130,8 @@ def _search(
 def _found(
     model: Decodable[Any], src: Tensor, settings: DecodingSettings, constraints: list[Constraint] | None
 ) -> list[list[Hypothesis]]:
+    if settings.mbr:
+        return sample(model, src, settings.model_copy(update={"n_best": settings.mbr}), constraints)
     if settings.sample:
         return sample(model, src, settings, constraints)
     if settings.beam == 1 and not (constraints and constraints[0].include):
