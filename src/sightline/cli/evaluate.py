@@ -229,7 +229,7 @@ def _translations(system: Path | None, examples: "list[Example]", decoding: dict
         return lines
     from sightline.runtime.translator import load
 
-    found = load(system).translate([e.src for e in examples], [e.to for e in examples], **decoding)
+    found = load(system, precision="fp32").translate([e.src for e in examples], [e.to for e in examples], **decoding)
     return [best[0].text for best in found]
 
 

@@ -37,7 +37,7 @@ def score(
     """
     from sightline.runtime.translator import load
 
-    translator = load(model)
+    translator = load(model, precision="fp32")
     total, tokens = 0.0, 0
     pairs = _pairs(src, tgt)
     while window := list(islice(pairs, WINDOW)):

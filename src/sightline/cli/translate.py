@@ -67,6 +67,9 @@ def translate(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of [decoding], as in temperature=0.8."),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="FORMAT", help="Number format: fp32, bf16, or auto, the faster one here.")
+    ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
     ] = False,
@@ -77,7 +80,7 @@ def translate(
     from sightline.config import Document, apply_overrides
     from sightline.runtime.translator import load
 
-    translator = load(model)
+    translator = load(model, precision)
     given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty, "sample": sample or None}
     decoding = apply_overrides(Document({}), settings or ()).tree
     decoding |= {name: value for name, value in given.items() if value is not None}

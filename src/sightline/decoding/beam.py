@@ -12,6 +12,9 @@ from torch import Tensor
 from sightline.decoding.constraints import Constraint, Rules
 from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows, watched
 
+SPARE = 16
+"""How many more candidates than wanted are fetched, to find the first of equals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beams:
@@ -254,19 +257,19 @@ def share_out(
 def top(values: Float[Tensor, "n m"], count: int) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
     """The `count` largest of each row (all, if there are fewer) and where they are; of equals the first, and first.
 
-    `torch.topk` alone leaves open which of several equals it takes, and in bfloat16 equals are common.
+    `torch.topk` alone leaves open which of several equals it takes, and in bfloat16 equals are common. A few more than `count`
+    are fetched; where all of those are equals of the last one, the whole row is sorted.
     """
     count = min(count, values.shape[1])
-    best, index = values.topk(min(count + 1, values.shape[1]), dim=1)  # one more shows whether the cut parts equals
-    if best.shape[1] > count:
-        parted = (best[:, count - 1] == best[:, count]) & (best[:, count] > -torch.inf)
-        best, index = best[:, :count], index[:, :count]
+    best, index = values.topk(min(count + SPARE, values.shape[1]), dim=1)
+    if best.shape[1] < values.shape[1]:
+        parted = (best[:, count - 1] == best[:, -1]) & (best[:, -1] > -torch.inf)
         if parted.any():
             again, where = values[parted].sort(dim=1, descending=True, stable=True)
-            best[parted], index[parted] = again[:, :count], where[:, :count]
+            best[parted], index[parted] = again[:, : best.shape[1]], where[:, : best.shape[1]]
     index, order = index.sort(dim=1)
     best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return best, index.gather(1, order)
+    return best[:, :count].contiguous(), index.gather(1, order[:, :count])
 
 
 def extended(beams: Beams, candidates: Candidates, choice: Int[Tensor, "k r"]) -> Beams:

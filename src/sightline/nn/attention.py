@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from sightline.nn.cache import Cache, KeyValues, MemoryCache
 from sightline.nn.cores import AttentionCore
 from sightline.nn.mask import Mask
+from sightline.nn.position import At
 
-Rotate = Callable[[Tensor, int], Tensor]
-"""Turns heads [b, h, t, d] that begin at a position: see `position.Rotary`."""
+Rotate = Callable[[Tensor, At], Tensor]
+"""Turns heads [b, h, t, d] that stand somewhere: see `position.Rotary`."""
 
 
 class _Attention(nn.Module):
@@ -63,8 +64,8 @@ class SelfAttention(_Attention):
         """Each position looks at the positions `mask` allows, those in `cache` among them."""
         q, k, v = self._split(self.q_proj(x)), self._split(self.k_proj(x)), self._split(self.v_proj(x))
         if self.rotate is not None:
-            offset = 0 if cache is None else cache.length
-            q, k = self.rotate(q, offset), self.rotate(k, offset)
+            at = 0 if cache is None else cache.at
+            q, k = self.rotate(q, at), self.rotate(k, at)
         held = KeyValues(k, v) if cache is None else cache.extend(KeyValues(k, v))
         return self._attend(q, held, mask)
 

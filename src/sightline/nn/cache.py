@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sightline.nn.position import At
+
 
 @dataclass(frozen=True)
 class KeyValues:
@@ -26,8 +28,8 @@ class Cache(Protocol):
     """What self-attention asks of its memory."""
 
     @property
-    def length(self) -> int:
-        """How many positions it holds."""
+    def at(self) -> At:
+        """Where the next positions stand: how many it holds, or where each of them stands."""
         ...
 
     def extend(self, new: KeyValues) -> KeyValues:
@@ -46,7 +48,7 @@ class GrowingCache:
         self.held: KeyValues | None = None
 
     @property
-    def length(self) -> int:
+    def at(self) -> int:
         """How many positions it holds."""
         return 0 if self.held is None else self.held.k.shape[2]
 
@@ -88,6 +90,6 @@ class MemoryCache:
 class BlockCache:
     """The caches of one block."""
 
-    def __init__(self) -> None:
-        self.self_attn = GrowingCache()
+    def __init__(self, self_attn: Cache | None = None) -> None:
+        self.self_attn = GrowingCache() if self_attn is None else self_attn
         self.cross_attn = MemoryCache()

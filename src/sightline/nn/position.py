@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-At = int | Int[Tensor, "b t"]
+At = int | Int[Tensor, "#b t"]
 """Where embeddings stand: the position of the first of each row, the others after it, or the position of each."""
 
 
@@ -24,8 +24,8 @@ class Position(nn.Module):
         """Embeddings that stand at `at`, with what the scheme adds to them."""
         return x
 
-    def rotate(self, x: Float[Tensor, "b h t d"], offset: int = 0) -> Float[Tensor, "b h t d"]:
-        """Queries or keys of the positions `offset`, `offset + 1`, ... as the scheme turns them."""
+    def rotate(self, x: Float[Tensor, "b h t d"], at: At = 0) -> Float[Tensor, "b h t d"]:
+        """Queries or keys that stand at `at`, as the scheme turns them."""
         return x
 
 
@@ -91,11 +91,12 @@ class Rotary(Position):
         table = sinusoids(length, self.d_model // self.n_heads).unflatten(-1, (-1, 2))
         return table.flip(-1)  # cosine, sine
 
-    def rotate(self, x: Tensor, offset: int = 0) -> Tensor:  # noqa: D102
-        end = offset + x.shape[2]
+    def rotate(self, x: Tensor, at: At = 0) -> Tensor:  # noqa: D102
+        end = x.shape[2] + at if isinstance(at, int) else int(at.max()) + 1
         if end > self.angles.shape[0]:
             self.angles = self._angles(2 * end).to(self.angles)
-        cos, sin = self.angles[offset:end].to(x.dtype).unbind(-1)
+        angles = self.angles[at:end] if isinstance(at, int) else self.angles[at][:, None]
+        cos, sin = angles.to(x.dtype).unbind(-1)
         even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from sightline.bundle import Bundle, load_bundle
+from sightline.bundle import PRECISIONS, Bundle, load_bundle
 from sightline.config import parse
 from sightline.data.normalise import normalise
 from sightline.decoding.ensemble import Ensemble
@@ -13,6 +13,7 @@ from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.runtime.prepared import Prepared, fastest_precision
 from sightline.tasks.phrases import Wanted
 from sightline.tasks.search import Scored, Translated, score_texts, translate, translate_gradually
 
@@ -22,11 +23,19 @@ BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 class Translator:
     """Translates raw text with one bundle. The same texts and settings give the same translations, alone or in any batch."""
 
-    def __init__(self, bundle: Bundle, *others: Bundle) -> None:
-        """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it."""
+    def __init__(self, bundle: Bundle, *others: Bundle, precision: str = "auto") -> None:
+        """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it.
+
+        `precision` is the number format of the computation: fp32, in which translations are those of the model as it was trained;
+        bf16; or auto, the faster one on this machine.
+        """
+        if precision not in ("auto", *PRECISIONS):
+            raise ConfigError(f"precision = {precision!r} is none: give auto, {', '.join(PRECISIONS)}.")
         self.bundle = bundle
-        self.searched = Ensemble([bundle.model, *(other.model for other in others)]) if others else bundle.model
-        """What searches ask: the model, or all of them."""
+        self.precision = fastest_precision(bundle.model) if precision == "auto" else precision
+        prepared = [Prepared(each.model, self.precision) for each in (bundle, *others)]
+        self.searched = Ensemble(prepared) if others else prepared[0]
+        """What searches ask: the model made ready, or all of them."""
 
     @property
     def model(self) -> EncoderDecoder:
@@ -144,9 +153,9 @@ class Translator:
         raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 
 
-def load(folder: str | Path | Sequence[str | Path] | None = None) -> Translator:
+def load(folder: str | Path | Sequence[str | Path] | None = None, precision: str = "auto") -> Translator:
     """The translator in a folder that `sightline train` wrote; without a folder, the one that comes with sightline. Several
-    folders translate together: see `Ensemble`.
+    folders translate together: see `Ensemble`. For `precision` see `Translator`.
 
     Raises BundleError if a folder holds none, or a damaged one, or if those of several do not know the same tokens.
     """
@@ -158,4 +167,4 @@ def load(folder: str | Path | Sequence[str | Path] | None = None) -> Translator:
                 f"{path} has another vocabulary than {folders[0]}, and models that translate together must know the same tokens: "
                 f"train one from the other (train.init={folders[0]}), or both on the same text with the same [tokenizer]."
             )
-    return Translator(first, *others)
+    return Translator(first, *others, precision=precision)

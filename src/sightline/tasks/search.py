@@ -192,6 +192,6 @@ def score_texts(
     return [found for found in results if found is not None]
 
 
-def _device(model: Decodable[Any]) -> torch.device:
-    parts = model.models if isinstance(model, Ensemble) else [model]
-    return next(p.device for part in parts if isinstance(part, nn.Module) for p in part.parameters())
+def _device(model: Any) -> torch.device:
+    part: Any = model.models[0] if isinstance(model, Ensemble) else model
+    return next(part.parameters()).device if isinstance(part, nn.Module) else part.device
