@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sightline.cli import align, demo, doctor, evaluate, prepare, score, train, translate
+from sightline.cli import align, demo, doctor, evaluate, export, prepare, score, train, translate
 from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
@@ -29,6 +29,7 @@ app.command("translate", short_help="Translate: one line in, one line out.")(tra
 app.command("score", short_help="How probable a model finds translations.")(score.score)
 app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
+app.command("export", short_help="Write a model for another engine.")(export.export)
 app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)
 app.command("doctor", short_help="Versions, processor, memory and disk.")(doctor.doctor)
 
