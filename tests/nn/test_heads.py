@@ -7,6 +7,31 @@ import sightline.nn.heads as heads
 from sightline.nn.heads import VocabularyHead
 
 
+@pytest.mark.parametrize("r_drop", [False, True])
+@pytest.mark.parametrize("chunk", [1, 70, 10_000])
+def test_a_bias_has_its_gradient_and_tokens_that_do_not_count_have_none(
+    r_drop: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", {"cpu": chunk})
+    torch.manual_seed(1)
+    head = VocabularyHead(23, 8, bias=True)
+    assert head.bias is not None
+    with torch.no_grad():
+        head.bias.normal_()
+    hidden = torch.randn(2, 11, 8, requires_grad=True)
+    targets, counts = torch.randint(0, 23, (11,)), (torch.arange(11) % 3 > 0).float()[:, None]
+    used = counts[:, 0] > 0
+    if r_drop:
+        ours = head.r_drop_loss(hidden, targets, 0.1, 5.0, counts)
+        plain = r_drop_by_its_formula(head, hidden[:, used], targets[used], 0.1, 5.0)
+    else:
+        ours = head.loss(hidden[0], targets, 0.1, counts)
+        plain = cross_entropy(head(hidden[0][used]), targets[used], reduction="sum", label_smoothing=0.1)
+    found = torch.autograd.grad(ours * 0.37, [hidden, head.weight, head.bias])
+    expected = torch.autograd.grad(plain * 0.37, [hidden, head.weight, head.bias])
+    torch.testing.assert_close((ours, *found), (plain, *expected))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk", [1, 70, 10_000])
 def test_the_chunked_loss_and_its_gradients_are_those_of_cross_entropy(

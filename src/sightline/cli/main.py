@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sightline.cli import align, demo, doctor, evaluate, export, prepare, score, train, translate
+from sightline.cli import align, demo, doctor, evaluate, export, import_, prepare, score, train, translate
 from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
@@ -30,6 +30,7 @@ app.command("score", short_help="How probable a model finds translations.")(scor
 app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
 app.command("export", short_help="Write a model for another engine.")(export.export)
+app.command("import", short_help="Read a Marian (OPUS-MT) model.")(import_.import_model)
 app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)
 app.command("doctor", short_help="Versions, processor, memory and disk.")(doctor.doctor)
 

@@ -5,7 +5,7 @@ import unicodedata
 from typing import Literal
 
 BLANK = "▁"
-Form = Literal["none", "nfc", "nfkc"]
+Form = Literal["none", "nfc", "nfkc", "nfkc-all"]
 
 _STARTS_UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -16,7 +16,9 @@ _NOT_KEPT = re.compile("[^\u2026\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\u
 def normalise(text: str, form: Form, lowercase: bool = False) -> str:
     """The text as the model sees it: Unicode form and case as set, a run of whitespace one blank, none at the ends."""
     if not text.isascii():
-        if form == "nfc":
+        if form == "nfkc-all":
+            text = unicodedata.normalize("NFKC", text)
+        elif form == "nfc":
             text = unicodedata.normalize("NFC", text)
         elif form == "nfkc" and not unicodedata.is_normalized("NFKC", text):
             text = _NOT_KEPT.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)

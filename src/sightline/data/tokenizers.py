@@ -62,7 +62,8 @@ class TokenizerSettings(Settings):
     lowercase: bool = False
     """Lower-case all text: translations come out in lower case too."""
     normalize: Form = "nfkc"
-    """Unicode normal form. nfkc also makes full-width letters plain, but keeps punctuation such as ，。！？…"""
+    """Unicode normal form. nfkc also makes full-width letters plain, but keeps punctuation such as ，。！？…, which
+    nfkc-all turns into its narrow forms too."""
     pretokenized: bool = False
     """The text is tokens separated by blanks: subwords stay within one, translations are tokens joined by a blank."""
     dropout: float = 0.0

@@ -17,7 +17,7 @@ from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.block import Block
 from sightline.nn.feedforward import Gated
 
-ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
+ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "silu": "SWISH", "swiglu": "SWISH"}
 QUANTIZATIONS = ("int8", "int16", "float16", "bfloat16", "int8_float16", "int8_bfloat16", "float32")
 
 
@@ -66,6 +66,8 @@ def export_ctranslate2(bundle: Bundle, folder: Path, quantization: str | None = 
         for layer, block in zip(side.layer, stack, strict=True):
             _block(layer, block)
     spec.decoder.projection.weight = _array(model.head.weight)
+    if model.head.bias is not None:
+        spec.decoder.projection.bias = _array(model.head.bias)
     spec.register_source_vocabulary(_names(tokenizer.names_src()))
     spec.register_target_vocabulary(_names(tokenizer.names_tgt()))
     spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = "<unk>", "<s>", "</s>"

@@ -28,7 +28,7 @@ def export_hugging_face(bundle: Bundle, folder: Path) -> str:
 
     Raises ConfigError for a model that neither class has layers for, naming the setting.
     """
-    every = {"core": ("dot",), "position": ("sinusoidal",), "norm": ("layer",), "feedforward": ("relu", "gelu")}
+    every = {"core": ("dot",), "position": ("sinusoidal",), "norm": ("layer",), "feedforward": ("relu", "gelu", "silu")}
     refuse(bundle, "Hugging Face's Marian (and Pegasus)", plain_heads=True, **every)
     config, model, tokenizer = bundle.config.model, bundle.model, bundle.tokenizer
     kind, name = FAMILIES[config.norm_at]
@@ -87,7 +87,7 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
         found["model.encoder.embed_tokens.weight"], found["model.decoder.embed_tokens.weight"] = src, tgt
     if not config.tie_embeddings:
         found["lm_head.weight"] = out
-    found["final_logits_bias"] = torch.zeros(1, len(tgt))
+    found["final_logits_bias"] = torch.zeros(1, len(tgt)) if model.head.bias is None else model.head.bias[None]
     for name, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
         found.update(_stack(f"model.{name}", stack, order))
     return {name: tensor.detach().float().clone().contiguous() for name, tensor in found.items()}

@@ -59,13 +59,15 @@ class ModelConfig(Settings):
     position: Annotated[str, _one_of(POSITIONS)] = "sinusoidal"
     """How order is told: sinusoidal, learned, rotary, none."""
     feedforward: Annotated[str, _one_of(FEEDFORWARDS)] = "relu"
-    """relu, gelu or swiglu."""
+    """relu, gelu, silu or swiglu."""
     norm: Annotated[str, _one_of(NORMS)] = "layer"
     """layer or rms."""
     norm_at: NormAt = "post"
     """pre (steadier) or post (the paper)."""
     bias: bool = True
     """Biases in the attention projections."""
+    output_bias: bool = False
+    """A bias for each word of the output."""
     max_len: int = Field(default=1024, ge=1, le=1_000_000)
     """The longest sentence that is read or written, in tokens; also how many positions a learned scheme has."""
     tie_embeddings: bool = True
@@ -168,7 +170,7 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
         decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
     except (ValueError, RuntimeError, OverflowError) as error:  # more numbers than memory, or than can be counted
         raise ConfigError(f"model: {error}.") from error
-    head = VocabularyHead(tgt_vocab_size, config.d_model)
+    head = VocabularyHead(tgt_vocab_size, config.d_model, config.output_bias)
     if config.share_embeddings:
         src_embed.tokens.weight = tgt_embed.tokens.weight
     if config.tie_embeddings:

@@ -51,5 +51,6 @@ class Gated(nn.Module):
 FEEDFORWARDS: dict[str, Callable[[int, int, float], nn.Module]] = {
     "relu": lambda d_model, d_ff, dropout: FeedForward(d_model, d_ff, "relu", dropout),
     "gelu": lambda d_model, d_ff, dropout: FeedForward(d_model, d_ff, "gelu", dropout),
+    "silu": lambda d_model, d_ff, dropout: FeedForward(d_model, d_ff, "silu", dropout),
     "swiglu": lambda d_model, d_ff, dropout: Gated(d_model, d_ff, "silu", dropout),
 }

@@ -29,6 +29,7 @@ class _CrossEntropy(torch.autograd.Function):
         ctx,
         hidden: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         smoothing: float,
         counts: Tensor | None,
@@ -37,32 +38,34 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         (count, vocab), w = (len(hidden), len(weight)), weight.to(dtype)
         hidden = hidden if counts is None else hidden * counts
-        mean_weight = weight.float().mean(dim=0)
-        grads = _Gradients(hidden, weight) if needs_grad else None
+        mean_weight, mean_bias = weight.float().mean(dim=0), 0.0 if bias is None else float(bias.mean())
+        grads = _Gradients(hidden, weight, bias) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows in _chunks(count, vocab, hidden.device):
             h, t = hidden[rows].to(dtype), targets[rows, None]
-            logits = h @ w.mT
+            logits = _logits(h, w, bias)
             p = torch.softmax(logits, dim=1)
             p_target = p.gather(1, t)
             log_p = p_target.float().clamp_min(TINIEST).log_()
             total -= (log_p if counts is None else log_p.mul_(counts[rows])).sum()
             if smoothing:
-                total += smoothing * (logits.gather(1, t).float().sum() - (h.float() @ mean_weight).sum())
+                apart = logits.gather(1, t).float() - (h.float() @ mean_weight)[:, None] - mean_bias
+                total += smoothing * (apart if counts is None else apart * counts[rows]).sum()
             if grads is not None:
                 p[torch.arange(len(t), device=t.device), t[:, 0]] = p_target[:, 0] - (1.0 - smoothing)
-                grads.add(rows, p, h, w)
+                grads.add(rows, p, h, w, None if counts is None else counts[rows])
         if grads is not None:
             if smoothing:
                 grads.hidden.sub_(smoothing * mean_weight)
                 grads.weight.sub_(smoothing / vocab * hidden.float().sum(dim=0))
+                if grads.bias is not None:
+                    grads.bias.sub_(smoothing / vocab * (count if counts is None else counts.float().sum()))
             grads.save(ctx, counts)
         return total.float()
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
+        return *_times(ctx.saved_tensors, grads[0]), None, None, None, None, None
 
 
 class _RDrop(torch.autograd.Function):
@@ -75,6 +78,7 @@ class _RDrop(torch.autograd.Function):
         ctx,
         hidden: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         smoothing: float,
         alpha: float,
@@ -84,13 +88,13 @@ class _RDrop(torch.autograd.Function):
     ) -> Tensor:
         (count, vocab), w = (hidden.shape[1], len(weight)), weight.to(dtype)
         hidden = hidden if counts is None else hidden * counts
-        grads = _Gradients(hidden, weight) if needs_grad else None
+        grads = _Gradients(hidden, weight, bias) if needs_grad else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows in _chunks(
             count, 5 * vocab, hidden.device
         ):  # the logits of both passes, and three of their size for one
             h, t = hidden[:, rows].to(dtype), targets[rows, None].expand(2, -1, 1)
-            logits = (h @ w.mT).float()
+            logits = _logits(h, w, bias).float()
             log_ratio = logits[0] - logits[1]
             picked, mean = logits.gather(2, t), logits.mean(dim=2, keepdim=True)
             log_z = logits.logsumexp(dim=2, keepdim=True)
@@ -100,15 +104,23 @@ class _RDrop(torch.autograd.Function):
             total += alpha / 2 * _symmetric_kl_(p, log_ratio.sub_(log_z[0] - log_z[1]), alpha)
             if grads is not None:
                 p.sub_(smoothing / vocab).scatter_add_(2, t, p.new_full(t.shape, smoothing - 1.0)).div_(2)
-                grads.add((slice(None), rows), p.to(dtype), h, w)
+                grads.add((slice(None), rows), p.to(dtype), h, w, None if counts is None else counts[rows])
         if grads is not None:
             grads.save(ctx, counts)
         return total.float()
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None, None
+        return *_times(ctx.saved_tensors, grads[0]), None, None, None, None, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    logits = hidden @ weight.mT
+    return logits if bias is None else logits.add_(bias.to(logits.dtype))
+
+
+def _times(found: tuple[Tensor | None, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
+    return tuple(None if each is None else each * grad for each in found)
 
 
 def _chunks(count: int, size: int, device: torch.device) -> Iterator[slice]:
@@ -118,15 +130,26 @@ def _chunks(count: int, size: int, device: torch.device) -> Iterator[slice]:
 
 
 class _Gradients:
-    """Gradients by hidden vectors and weights, in the making."""
+    """Gradients by hidden vectors, weights and biases, in the making."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         self.hidden, self.dtype = torch.empty_like(hidden), weight.dtype
         self.weight = torch.zeros_like(weight, dtype=torch.float32)
+        self.bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
 
-    def add(self, rows: slice | tuple[slice, slice], by_logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
-        """What a chunk adds, given its gradient by the logits."""
+    def add(
+        self,
+        rows: slice | tuple[slice, slice],
+        by_logits: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        counts: Tensor | None,
+    ) -> None:
+        """What a chunk adds, given its gradient by the logits; `counts` says which tokens count, if not all do."""
         self.hidden[rows] = by_logits @ weight
+        if self.bias is not None:
+            counted = by_logits if counts is None else by_logits * counts
+            self.bias += counted.flatten(0, -2).sum(dim=0, dtype=torch.float32)
         by_logits, hidden = by_logits.flatten(0, -2), hidden.flatten(0, -2)
         if hidden.dtype is torch.float32:
             self.weight.addmm_(by_logits.mT, hidden)
@@ -137,7 +160,7 @@ class _Gradients:
         """For the backward pass. Hidden vectors that do not count, which were taken as zero, get no gradient."""
         if counts is not None:
             self.hidden.mul_(counts)
-        ctx.save_for_backward(self.hidden, self.weight.to(self.dtype))
+        ctx.save_for_backward(self.hidden, self.weight.to(self.dtype), self.bias)
 
 
 def _symmetric_kl_(p: Tensor, log_ratio: Tensor, alpha: float) -> Tensor:
@@ -155,15 +178,19 @@ def _symmetric_kl_(p: Tensor, log_ratio: Tensor, alpha: float) -> Tensor:
 
 
 class VocabularyHead(nn.Module):
-    """Logits over the vocabulary: hidden times the (often tied) output embedding (Press and Wolf 2017)."""
+    """Logits over the vocabulary: hidden times the (often tied) output embedding (Press and Wolf 2017), and a bias if there is
+    to be one.
+    """
 
-    def __init__(self, vocab_size: int, d_model: int) -> None:
+    def __init__(self, vocab_size: int, d_model: int, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model).normal_(0.0, d_model**-0.5))
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
 
     def forward(self, hidden: Float[Tensor, "*t m"]) -> Float[Tensor, "*t vocab"]:
         """Scores before softmax."""
-        return nn.functional.linear(hidden, self.weight.to(hidden.dtype))
+        bias = None if self.bias is None else self.bias.to(hidden.dtype)
+        return nn.functional.linear(hidden, self.weight.to(hidden.dtype), bias)
 
     def loss(
         self,
@@ -197,4 +224,4 @@ class VocabularyHead(nn.Module):
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         with torch.autocast(device, enabled=False):
-            return loss.apply(hidden, self.weight, *given, dtype, torch.is_grad_enabled())
+            return loss.apply(hidden, self.weight, self.bias, *given, dtype, torch.is_grad_enabled())

@@ -207,12 +207,9 @@ def prepare_modules(model: EncoderDecoder, precision: str) -> EncoderDecoder:
     for name, module in list(model.named_modules()):
         if isinstance(module, TokenEmbedding):
             module.register_forward_hook(lambda _module, _args, output: output.to(kind))
-        elif isinstance(module, nn.Linear):
-            _replace(
-                model, name, PackedLinear(module.weight.to(kind), None if module.bias is None else module.bias.to(kind))
-            )
-        elif isinstance(module, VocabularyHead):
-            _replace(model, name, PackedLinear(module.weight.to(kind), None))
+        elif isinstance(module, nn.Linear | VocabularyHead):
+            bias = None if module.bias is None else module.bias.to(kind)
+            _replace(model, name, PackedLinear(module.weight.to(kind), bias))
         elif not list(module.children()):
             module.to(kind)
     return model
