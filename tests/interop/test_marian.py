@@ -27,7 +27,7 @@ Fluss (klein) 12 345 seltsam Bruder Schwester gestern morgen niemals immer schne
 def sentences(words: Sequence[str], count: int, seed: int) -> list[str]:
     numbers = random.Random(seed)
     return [
-        " ".join(numbers.choices(words, k=numbers.randint(2, 9))) + numbers.choice((".", "!", " ...", ""))
+        " ".join(numbers.choices(words, k=numbers.randint(2, 9))) + numbers.choice((".", "!", " ?", ""))
         for _ in range(count)
     ]
 
