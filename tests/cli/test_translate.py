@@ -141,3 +141,28 @@ def test_several_models_translate_together(sightline, trained, run):
     result = sightline("translate", "1", "--model", trained, "--model", run)
     if result.status == 2:
         assert "another vocabulary" in result.err and "train.init" in result.err
+
+
+def test_a_file_that_was_stopped_goes_on_and_ends_the_same(sightline, trained, tmp_path, monkeypatch):
+    lines = [f"{i % 30} {i % 7}" for i in range(40)]
+    (tmp_path / "in.txt").write_text("".join(f"{line}\n" for line in lines))
+    command = ["translate", "--model", trained, "--file", "in.txt", "--resume", "--output", "out.txt"]
+    sightline("translate", "--model", trained, "--file", "in.txt", "--output", "whole.txt")
+    monkeypatch.setattr("sightline.cli.translate.WINDOW", 4)
+    (tmp_path / "in.txt").write_bytes((tmp_path / "in.txt").read_bytes()[:-4] + b"\xff\n")  # stops it at the last line
+    assert sightline(*command).status == 2 and not (tmp_path / "out.txt").exists()
+    part = (tmp_path / "out.txt.part").read_bytes()
+    assert 30 <= part.count(b"\n") < 40
+    (tmp_path / "in.txt").write_text("".join(f"{line}\n" for line in lines))
+    result = sightline(*command)
+    assert result.status == 2 and "another text, model or settings" in result.err
+    about = json.loads((tmp_path / "out.txt.part.json").read_text())
+    stat = (tmp_path / "in.txt").stat()
+    about["file"][1] = [stat.st_size, stat.st_mtime_ns]
+    (tmp_path / "out.txt.part.json").write_text(json.dumps(about, sort_keys=True, ensure_ascii=False))
+    (tmp_path / "out.txt.part").write_bytes(part[: len(part) // 2])  # as a kill may leave it, in the middle of a line
+    assert sightline(*command).status == 0
+    assert (tmp_path / "out.txt").read_text() == (tmp_path / "whole.txt").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt", "whole.txt"]
+    result = sightline(*command, "--n-best", 2)
+    assert result.status == 2 and "--n-best" in result.err

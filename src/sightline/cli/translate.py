@@ -38,6 +38,10 @@ def translate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the translations to this file, not to the standard output."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Write --output line by line, and go on where an earlier such call was stopped."),
+    ] = False,
     to: Annotated[
         str | None,
         typer.Option(
@@ -103,8 +107,36 @@ def translate(
         raise UserError(
             f"--file and --output are both {output}, and the translations would replace the text: give another --output."
         )
+    if resume:
+        if file is None or (decoding.get("n_best", 1) > 1 and not as_json):
+            raise UserError(
+                "--resume needs --file, and a line for each of its lines: leave out --n-best, or add --json."
+            )
+        from sightline.cli.resume import resumable
+
+        about = file.stat() if file.is_file() else None
+        text = [str(file.resolve()), None if about is None else [about.st_size, about.st_mtime_ns]]
+        made_of = {
+            "file": text,
+            "model": [*map(str, model or ())],
+            "to": to,
+            "precision": precision,
+            "json": as_json,
+            **decoding,
+        }
+        with resumable(output, made_of) as (sink, done):
+            _run(translator, _without_first(batches, done), to, decoding, as_json, sink, done)
+        return
     with atomic_file(output) as sink:
         _run(translator, batches, to, decoding, as_json, sink)
+
+
+def _without_first(batches: Iterator[list[str]], count: int) -> Iterator[list[str]]:
+    """Groups of lines without the first `count` of all lines."""
+    for lines in batches:
+        if left := lines[count:]:
+            yield left
+        count = max(0, count - len(lines))
 
 
 def _run(
@@ -114,8 +146,8 @@ def _run(
     decoding: dict[str, Any],
     as_json: bool,
     sink: TextIO,
+    number: int = 0,
 ) -> None:
-    number = 0
     for lines in batches:
         for line, found in zip(lines, translator.translate(lines, to, **decoding), strict=True):
             number += 1
