@@ -158,3 +158,15 @@ def test_a_translation_grows_to_what_the_greedy_search_gives(parts: Parts) -> No
         list(translate_gradually(*parts, LINES[0], "", drawn, 64))[-1]
         == translate(*parts, [LINES[0]], None, drawn, 64)[0][0].text
     )
+
+
+def test_groups_side_by_side_give_what_they_give_one_after_another(parts: Parts) -> None:
+    before, texts = torch.get_num_threads(), [line[: 8 + 7 * (i % 4)] for i, line in enumerate(LINES * 4)]
+    settings = DecodingSettings(beam=3, batch_tokens=200)
+    for chosen in (settings, DecodingSettings(sample=True, n_best=2, batch_tokens=200)):
+        alone = translate(*parts, texts, None, chosen, 64)
+        both = translate(*parts, texts, None, chosen, 64, threads=2)
+        assert [[t.text for t in found] for found in both] == [[t.text for t in found] for found in alone]
+    with pytest.raises(DataError):
+        translate(*parts, texts, "xx", settings, 64, threads=2)
+    assert torch.get_num_threads() == before

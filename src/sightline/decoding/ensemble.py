@@ -52,6 +52,12 @@ class Ensemble:
         self.pad_id, self.bos_id, self.eos_id = ids.pop()
         self.max_len = min(getattr(model, "max_len", 1 << 30) for model in models)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the first of them computes."""
+        first: Any = self.models[0]
+        return next(first.parameters()).device if isinstance(first, torch.nn.Module) else first.device
+
     def start(self, src: Int[Tensor, "b s"]) -> EnsembleState:
         """Read the source, each model for itself."""
         return EnsembleState([model.start(src) for model in self.models])

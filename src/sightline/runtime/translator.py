@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
+import torch
+
 from sightline.bundle import PRECISIONS, Bundle, load_bundle
 from sightline.config import parse
 from sightline.data.normalise import normalise
@@ -80,7 +82,8 @@ class Translator:
         )
         settings = self.settings(**decoding)
         languages, max_len = self._targets(texts, to), self.bundle.config.model.max_len
-        return translate(self.searched, self.bundle.tokenizer, texts, languages, settings, max_len, wanted)
+        threads = torch.get_num_threads() if self.searched.device.type == "cpu" else 1
+        return translate(self.searched, self.bundle.tokenizer, texts, languages, settings, max_len, wanted, threads)
 
     def score(
         self, texts: Sequence[str], translations: Sequence[str], to: str | Sequence[str] | None = None

@@ -1,0 +1,224 @@
+"""Translating beside other engines: sentences a second, latency, memory, cold start, and that the translations are as good.
+
+    python benchmarks/decoding.py                                     the built-in model, its test set, English to Chinese
+    python benchmarks/decoding.py --model runs/base --src test.en --ref test.de --markdown docs/benchmarks/decoding.md
+
+sightline, CTranslate2 and Hugging Face's `generate` translate the same sentences with the same weights (`sightline export`),
+under one rule: the beam stops when as many as it is wide are finished, scores are divided by the length. Each in its own process,
+each in every variant; the batch that is best for it is found first. Then all take turns: the whole file, then one sentence
+after another. Times are medians; sightline's begin with text, those of the others with tokens.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+BATCHES = (16, 32, 64, 128, 256)
+VARIANTS = {
+    "sightline": ("of_sightline", ("bf16", "fp32")),
+    "CTranslate2": ("of_ctranslate2", ("int8 1x2", "int8 2x1", "float32 1x2", "float32 2x1")),
+    "Hugging Face": ("of_hugging_face", ("bf16", "fp32")),
+}
+
+
+@dataclass
+class Worker:
+    """An engine in its process."""
+
+    name: str
+    variant: str
+    process: subprocess.Popen[str]
+    tokenizer: Any
+    cold: float = 0.0
+    """Seconds from the start of the process to its first translation."""
+    imports: int = 0
+    peak: int = 0
+    batch: dict[int, int] = field(default_factory=dict)
+    """By beam, the batch that was best."""
+    file: dict[int, list[float]] = field(default_factory=dict)
+    """By beam, seconds for the whole file."""
+    alone: dict[int, list[float]] = field(default_factory=dict)
+    """By beam, seconds of each sentence on its own."""
+    texts: dict[int, list[str]] = field(default_factory=dict)
+
+    def ask(self, numbers: Sequence[int], beam: int, batch: int, alone: bool = False) -> tuple[list[float], list[str]]:
+        assert self.process.stdin is not None
+        task = {"numbers": list(numbers), "beam": beam, "batch": batch, "alone": alone}
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        self.peak = answer["peak"]
+        found = answer["found"]
+        return answer["seconds"], [f if isinstance(f, str) else self.tokenizer.decode_tgt(f) for f in found]
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(
+                f"{self.name} {self.variant} ended with status {self.process.wait()}: its errors are above"
+            )
+        return json.loads(line)
+
+
+def start(name: str, variant: str, setup: dict[str, Any], folder: Path, tokenizer: Any) -> Worker:
+    module = VARIANTS[name][0]
+    file = folder / f"{module}-{variant}.json".replace(" ", "-")
+    file.write_text(json.dumps({**setup, "variant": variant}))
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, HERE / "engines" / "worker.py", module, file],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+    )
+    worker = Worker(name, variant, process, tokenizer)
+    worker.imports = worker.answer()["imports"]
+    worker.cold = time.perf_counter() - began
+    return worker
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="folder of a trained model; the built-in one, if not given")
+    parser.add_argument("--src", type=Path, help="sentences; those of the bundled test set, if not given")
+    parser.add_argument("--ref", type=Path, help="their translations")
+    parser.add_argument("--to", default="", help="target language, for models with several")
+    parser.add_argument("--count", type=int, default=1000, help="sentences of the file")
+    parser.add_argument("--alone", type=int, default=100, help="sentences that are translated one by one")
+    parser.add_argument("--beams", type=int, nargs="+", default=[4, 1])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--engines", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--markdown", type=Path, help="file for the table")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made, ExitStack() as alive:
+        measure(args, Path(made), alive)
+
+
+def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
+    from sightline.bundle import load_bundle
+    from sightline.interop.ctranslate2 import export_ctranslate2
+    from sightline.interop.hugging_face import export_hugging_face
+    from sightline.metrics.translation import corpus_bleu
+    from sightline.runtime.translator import BUILTIN
+
+    path = args.model or BUILTIN
+    bundle = load_bundle(path)
+    texts, refs, to = sentences(args, bundle)
+    tokenizer = bundle.tokenizer
+    ids = tokenizer.encode_src(texts, to)
+    names = tokenizer.names_src()
+    shared = {
+        "threads": args.threads,
+        "texts": texts,
+        "to": to,
+        "ids": ids,
+        "pieces": [[names[i] for i in row[:-1]] for row in ids],
+        "names": tokenizer.names_tgt(),
+    }
+    folders: dict[str, dict[str, Any]] = {"sightline": {"folder": str(path)}}
+    if "CTranslate2" in args.engines:
+        export_ctranslate2(bundle, folder / "ctranslate2")
+        folders["CTranslate2"] = {"folder": str(folder / "ctranslate2")}
+    if "Hugging Face" in args.engines:
+        name = export_hugging_face(bundle, folder / "hugging-face")
+        folders["Hugging Face"] = {"folder": str(folder / "hugging-face"), "class": name}
+    workers: list[Worker] = []
+    for engine in args.engines:
+        for variant in VARIANTS[engine][1]:
+            worker = start(engine, variant, {**shared, **folders[engine]}, folder, tokenizer)
+            alive.callback(worker.process.kill)
+            workers.append(worker)
+    everything = range(len(texts))
+    for worker in workers:
+        for beam in args.beams:
+            tried: dict[int, float] = {}
+            for batch in BATCHES:
+                tried[batch] = worker.ask(everything, beam, batch)[0][0]
+            worker.batch[beam] = min(tried, key=lambda batch: tried[batch])
+            worker.texts[beam] = worker.ask(everything, beam, worker.batch[beam])[1]
+            rates = {batch: round(len(texts) / seconds) for batch, seconds in tried.items()}
+            print(worker.name, worker.variant, "beam", beam, rates, file=sys.stderr)
+    for _ in range(args.rounds):
+        for beam in args.beams:
+            for worker in workers:
+                worker.file.setdefault(beam, []).extend(worker.ask(everything, beam, worker.batch[beam])[0])
+    some = range(0, len(texts), max(1, len(texts) // args.alone))
+    for beam in args.beams:
+        for worker in workers:
+            worker.alone.setdefault(beam, []).extend(worker.ask(some, beam, 1, alone=True)[0])
+    lang = to or bundle.config.tgt_lang
+    scores = {
+        (id(worker), beam): corpus_bleu(worker.texts[beam], refs, lang=lang, settings=bundle.config.metric).score
+        for worker in workers
+        for beam in args.beams
+    }
+    report(args, workers, scores, texts, f"{path.name}: {bundle.config.model.d_model} wide, {len(texts)} sentences")
+
+
+def sentences(args: argparse.Namespace, bundle: Any) -> tuple[list[str], list[list[str]], str]:
+    """Sources, the references of each, and the tag of their language."""
+    if args.src is not None:
+        texts = args.src.read_text(encoding="utf-8").splitlines()[: args.count]
+        refs = [[line] for line in args.ref.read_text(encoding="utf-8").splitlines()[: args.count]]
+        return texts, refs, args.to
+    from sightline.data.sources import CorpusSettings, read_pairs
+
+    to = args.to or "zh"
+    found: dict[str, list[str]] = {}
+    for row in read_pairs(CorpusSettings(pairs=f"bundled:tatoeba-en-{to}.test.tsv.gz"), Path()):
+        found.setdefault(row.src, []).append(row.tgt)
+    texts = list(found)[: args.count]
+    return texts, [found[text] for text in texts], to
+
+
+HEADER = ("", "beam", "batch", "sentences/s", "sightline is", "p50 alone", "p99 alone", "BLEU", "memory", "cold start")
+
+
+def report(
+    args: argparse.Namespace, workers: list[Worker], scores: dict[tuple[int, int], float], texts: list[str], title: str
+) -> None:
+    lines: list[str] = [f"## {title}; {args.threads} threads, {args.rounds} rounds", ""]
+    lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    table = Table(*HEADER, title=title)
+    for beam in args.beams:
+        own = min(statistics.median(w.file[beam]) for w in workers if w.name == "sightline")
+        for worker in sorted(workers, key=lambda w: statistics.median(w.file[beam])):
+            seconds, alone = statistics.median(worker.file[beam]), sorted(worker.alone[beam])
+            row = (
+                f"{worker.name} {worker.variant}",
+                str(beam),
+                str(worker.batch[beam]),
+                f"{len(texts) / seconds:,.0f}",
+                f"{seconds / own:.2f} times as fast",
+                f"{1000 * statistics.median(alone):.1f} ms",
+                f"{1000 * alone[int(0.99 * (len(alone) - 1))]:.1f} ms",
+                f"{scores[id(worker), beam]:.2f}",
+                f"{(worker.peak - worker.imports) / 2**20:,.0f} of {worker.peak / 2**20:,.0f} MiB",
+                f"{worker.cold:.2f} s",
+            )
+            table.add_row(*row)
+            lines.append(f"| {' | '.join(row)} |")
+    Console(width=160).print(table)
+    if args.markdown is not None:
+        args.markdown.write_text("\n".join([*lines, ""]))
+
+
+if __name__ == "__main__":
+    main()

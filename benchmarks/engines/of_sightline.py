@@ -1,0 +1,33 @@
+"""sightline's runtime, as `sightline translate` uses it: from text to text."""
+
+from typing import Any
+
+
+def load_libraries() -> None:
+    import torch  # noqa: F401
+
+    import sightline.runtime.translator  # noqa: F401
+
+
+class Runtime:
+    def __init__(self, setup: dict[str, Any]) -> None:
+        import torch
+
+        import sightline as sl
+
+        torch.set_num_threads(setup["threads"])
+        self.translator = sl.load(setup["folder"], precision=setup["variant"])
+        self.texts, self.to = setup["texts"], setup["to"]
+
+    def translate(self, numbers: list[int], beam: int, batch: int) -> list[str]:
+        texts = [self.texts[i] for i in numbers]
+        longest = max(len(text) for text in texts)
+        rule = {"stop": "first", "length_norm": "average", "length_penalty": 1.0, "beam": beam}
+        found = self.translator.translate(
+            texts, self.to or None, batch_tokens=batch * beam * max(8, longest // 4), **rule
+        )
+        return [best[0].text for best in found]
+
+
+def make(setup: dict[str, Any]) -> Runtime:
+    return Runtime(setup)
