@@ -384,7 +384,7 @@ def test_unequal_translations_and_references_are_counted(refused, trained, tmp_p
 
 
 def test_evaluating_nothing_is_refused(refused, trained, tmp_path):
-    refused("evaluate", names=["There is no test set", "--recipe tatoeba-en-zh", "--src FILE --ref FILE"])
+    refused("evaluate", names=["There is no test set", "--recipe tatoeba-en-de-fr-zh", "--src FILE --ref FILE"])
     refused("evaluate", "copy", names=["copy does not exist", "--recipe copy"])
     refused("evaluate", "run/nowhere", names=["run/nowhere does not exist"])
     refused("evaluate", "--recipe", "coppy", names=["Did you mean 'copy'?"])

@@ -27,6 +27,8 @@ def demo(
     translator = load()
     for sentence in SENTENCES:
         say(console, f"   {sentence} -> {translator(sentence)}")
+    for language in ("de", "fr"):
+        say(console, f"   {SENTENCES[1]} -> {translator(SENTENCES[1], to=language)}  (--to {language})")
     say(
         console,
         f"\n2. A small model of your own, from the bundled English-Chinese corpus, for about {minutes:g} minutes\n"
@@ -45,7 +47,7 @@ def demo(
         console,
         "\nWhat next:\n"
         "   sightline train --src corpus.en --tgt corpus.de --out runs/mine    your own corpus, no setting needed\n"
-        "   sightline train tatoeba-en-zh                                      the recipe of the built-in model\n"
+        "   sightline train tatoeba-en-zh                                      English-Chinese for an hour, both directions\n"
         f"   {f'sightline evaluate {out}':<66} scores with their signatures\n"
         "   sightline COMMAND --help                                           every option",
     )

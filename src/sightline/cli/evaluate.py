@@ -194,7 +194,7 @@ def _test_set(
     else:
         raise ConfigError(
             "There is no test set: give --src FILE --ref FILE, or --recipe NAME (for the built-in model: "
-            "--recipe tatoeba-en-zh), or the folder of a run."
+            "--recipe tatoeba-en-de-fr-zh), or the folder of a run."
         )
     examples = [e for e in found if to is None or to == (e.to or tgt_lang)]
     if not examples:
