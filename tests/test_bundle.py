@@ -87,5 +87,5 @@ def test_a_config_that_does_not_go_with_the_weights_takes_no_memory(bundle: Bund
     save_bundle(tmp_path, bundle)
     config = tmp_path / "config.toml"
     config.write_text(config.read_text().replace("d_ff = 32", "d_ff = 1000000000000"))
-    with pytest.raises(BundleError, match=r"does not fit its config.toml: .*ffn"):
+    with pytest.raises(BundleError, match=r"does not fit its config.toml: that describes"):
         load_bundle(tmp_path)

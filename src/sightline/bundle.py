@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,11 @@ def load_bundle(folder: str | Path) -> Bundle:
     except (UserError, ValueError, KeyError) as error:
         raise BundleError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
     sizes = tokenizer.src_vocab_size, tokenizer.tgt_vocab_size
-    with torch.device("meta"):  # no memory is taken for a config that does not go with the file
-        _check_shapes(build_model(config.model, *sizes), folder / "model.safetensors")
+    shapes = _shapes(folder / "model.safetensors")
+    _check_size(config.model, shapes, folder / "model.safetensors")
     with torch.random.fork_rng(devices=[]):
         model = build_model(config.model, *sizes)
+    _check_shapes(model, shapes, folder / "model.safetensors")
     _fill(model, folder / "model.safetensors")
     card = folder / "card.md"
     return Bundle(
@@ -123,9 +125,26 @@ def load_bundle(folder: str | Path) -> Bundle:
     )
 
 
-def _check_shapes(model: nn.Module, path: Path) -> None:
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with _readable(path), safe_open(path, framework="pt") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _check_size(config: ModelConfig, found: dict[str, tuple[int, ...]], path: Path) -> None:
+    """No memory is taken for a config that describes a far larger model than the file holds.
+
+    (Not by a model on torch's "meta" device, which costs a second: its operations import torch's compiler.)
+    """
+    d, layers = config.d_model, config.n_encoder_layers + config.n_decoder_layers
+    least = layers * (2 * d * d + 2 * d * config.d_ff)  # queries and outputs at least, and the feed-forward network
+    there = sum(math.prod(shape) for shape in found.values())
+    if least > 2 * there:
+        raise BundleError(
+            f"{path} does not fit its config.toml: that describes {least:,} parameters or more, and the file has {there:,}."
+        )
+
+
+def _check_shapes(model: nn.Module, found: dict[str, tuple[int, ...]], path: Path) -> None:
     parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if found.keys() != parameters.keys():
         odd = sorted(found.keys() ^ parameters.keys())[:3]
