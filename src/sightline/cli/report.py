@@ -88,5 +88,7 @@ def _samples(report: Report) -> list[Text]:
 
 
 def _file_names(corpus: str) -> str:
-    """The files of a corpus without their folders."""
-    return " + ".join(Path(name).name for name in corpus.split(" + "))
+    """The files of a corpus without their folders; of several corpora, how many."""
+    if ", " in corpus:
+        return f"{corpus.count(', ') + 1} corpora"
+    return " + ".join(Path(name).name.removeprefix("bundled:") for name in corpus.split(" + "))

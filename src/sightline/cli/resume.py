@@ -37,6 +37,12 @@ def resumable(output: Path, made_of: Mapping[str, Any]) -> Iterator[tuple[TextIO
         about.unlink(missing_ok=True)
 
 
+def known_by(file: Path) -> list[Any]:
+    """What tells a file from another one, or from what it was earlier: its whole name, size and time (ns)."""
+    about = file.stat() if file.is_file() else None
+    return [str(file.resolve()), None if about is None else [about.st_size, about.st_mtime_ns]]
+
+
 def _cut(part: Path) -> int:
     """Leave out a last line that was not written to its end. Returns the lines that are left."""
     lines = whole = at = 0

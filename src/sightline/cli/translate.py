@@ -72,7 +72,8 @@ def translate(
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of [decoding], as in temperature=0.8."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="FORMAT", help="Number format: fp32, bf16, or auto, the faster one here.")
+        str,
+        typer.Option(metavar="FORMAT", help="Number format: fp32, bf16, fp16, or auto: the faster of the first two."),
     ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
@@ -97,6 +98,10 @@ def translate(
                 f"note: {text} is translated as a text; to translate the lines of that file: --file {text}",
                 file=sys.stderr,
             )
+    if resume and (file is None or output is None or (decoding.get("n_best", 1) > 1 and not as_json)):
+        raise UserError(
+            "--resume needs --file and --output, and a line for each of its lines: leave out --n-best, or add --json."
+        )
     batches = iter([_one_line(texts)]) if texts else _batches(file)
     if output is None:
         _run(translator, batches, to, decoding, as_json, sys.stdout)
@@ -107,18 +112,12 @@ def translate(
         raise UserError(
             f"--file and --output are both {output}, and the translations would replace the text: give another --output."
         )
-    if resume:
-        if file is None or (decoding.get("n_best", 1) > 1 and not as_json):
-            raise UserError(
-                "--resume needs --file, and a line for each of its lines: leave out --n-best, or add --json."
-            )
-        from sightline.cli.resume import resumable
+    if resume and file is not None:
+        from sightline.cli.resume import known_by, resumable
 
-        about = file.stat() if file.is_file() else None
-        text = [str(file.resolve()), None if about is None else [about.st_size, about.st_mtime_ns]]
         made_of = {
-            "file": text,
-            "model": [*map(str, model or ())],
+            "file": known_by(file),
+            "model": [known_by(folder / "model.safetensors") for folder in model or ()],
             "to": to,
             "precision": precision,
             "json": as_json,

@@ -161,13 +161,12 @@ def best_candidates(
     each = value if costs is None else log_probs.gather(1, token)
     token_log_prob = each.view(sentences, -1)
     before = beams.log_prob[:, :, None]
-    empty = (before == -torch.inf).expand(-1, -1, each.shape[1]).flatten(1)
-    total = (before + each.view(sentences, width, -1)).flatten(1).masked_fill(empty, -torch.inf)
-    chosen_by = (
-        total
-        if costs is None
-        else (before + value.view(sentences, width, -1)).flatten(1).masked_fill(empty, -torch.inf)
-    )
+
+    def of_whole(last: Tensor) -> Tensor:
+        return (before + last.view(sentences, width, -1)).masked_fill(before == -torch.inf, -torch.inf).flatten(1)
+
+    total = of_whole(each)
+    chosen_by = total if costs is None else of_whole(value)
     place = chosen_by.sort(dim=1, descending=True, stable=True).indices
     total = total.gather(1, place)
     missing = max(0, count - total.shape[1])
@@ -188,9 +187,8 @@ def diverse_candidates(
     groups, width, vocab = settings.beam_groups, beams.log_prob.shape[1], log_probs.shape[1]
     device = log_probs.device
     sentence = torch.tensor([number // groups for number in active], device=device)
-    taken = torch.zeros(
-        int(sentence.max()) + 1, vocab, device=device
-    )  # by how many hypotheses of a sentence, in this step
+    # Of each token of each sentence, how many hypotheses have taken it in this step.
+    taken = torch.zeros(int(sentence.max()) + 1, vocab, device=device)
     by_row = log_probs.view(len(active), width, vocab)
     found: list[tuple[Tensor, Candidates]] = []
     for group in range(groups):

@@ -55,10 +55,7 @@ def export_ctranslate2(bundle: Bundle, folder: Path, quantization: str | None = 
     ):
         tokens = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
         tokens.weight = _array(embed.tokens.weight)
-        if config.position == "rotary":
-            if hasattr(side, "position_encodings"):
-                side.position_encodings.encodings = np.zeros((config.max_len, config.d_model), dtype=np.float32)
-        else:
+        if hasattr(side, "position_encodings"):  # a scheme that adds nothing to the embeddings gives zeros
             nothing = torch.zeros(1, config.max_len, config.d_model)
             side.position_encodings.encodings = _array(embed.position(nothing)[0])
         if stack.norm is not None:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sightline.nn.block import Stack
-from sightline.nn.cache import BlockCache
+from sightline.nn.cache import BlockCache, memory_attention, watch_memory
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
 from sightline.nn.mask import Mask
@@ -66,13 +66,11 @@ class DecodingState:
 
     def watch(self) -> None:
         """Have `attention` from the next step on."""
-        for cache in self.caches:
-            cache.cross_attn.watched = True
+        watch_memory(self.caches)
 
     def attention(self) -> Float[Tensor, "n s"]:
         """How the newest step of each row looked at the source: the mean of all layers and heads."""
-        found = [cache.cross_attn.weights for cache in self.caches if cache.cross_attn.weights is not None]
-        return torch.stack([weights[:, :, -1].float().mean(dim=1) for weights in found]).mean(dim=0)
+        return memory_attention(self.caches)[:, -1]
 
 
 class EncoderDecoder(nn.Module):

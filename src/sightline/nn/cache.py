@@ -1,6 +1,6 @@
 """What attention remembers between decoding steps. A cache is an argument, never stored on a module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -93,3 +93,15 @@ class BlockCache:
     def __init__(self, self_attn: Cache | None = None) -> None:
         self.self_attn = GrowingCache() if self_attn is None else self_attn
         self.cross_attn = MemoryCache()
+
+
+def watch_memory(caches: Sequence[BlockCache]) -> None:
+    """Have `memory_attention` from the next step on."""
+    for cache in caches:
+        cache.cross_attn.watched = True
+
+
+def memory_attention(caches: Sequence[BlockCache]) -> Float[Tensor, "b tq s"]:
+    """How the queries of the newest step looked at the memory, in float32: the mean of all layers and heads."""
+    found = [cache.cross_attn.weights for cache in caches if cache.cross_attn.weights is not None]
+    return torch.stack([weights.float().mean(dim=1) for weights in found]).mean(dim=0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sightline.bundle import PRECISIONS
 from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.nn.cache import BlockCache, KeyValues
+from sightline.nn.cache import BlockCache, KeyValues, memory_attention, watch_memory
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
 from sightline.nn.mask import Mask
@@ -98,8 +98,8 @@ class SharedCache:
         b, h, _, d = like.k.shape
         self.k, self.v = (like.k.new_empty(b, h, columns, d) for _ in range(2))
         if earlier[0].ndim > 1:
-            for now, before in zip((self.k, self.v), earlier, strict=True):
-                now[:, :, : before.shape[2]] = before
+            for larger, smaller in zip((self.k, self.v), earlier, strict=True):
+                larger[:, :, : smaller.shape[2]] = smaller
 
     def keep(self, slots: Int[Tensor, " k"]) -> None:
         """Drop all sentences but these."""
@@ -132,14 +132,11 @@ class PreparedState:
 
     def watch(self) -> None:
         """Have `attention` from the next step on."""
-        for cache in self.caches:
-            cache.cross_attn.watched = True
+        watch_memory(self.caches)
 
     def attention(self) -> Float[Tensor, "n s"]:
         """How the newest step of each row looked at the source: the mean of all layers and heads."""
-        found = [cache.cross_attn.weights for cache in self.caches if cache.cross_attn.weights is not None]
-        each = torch.stack([weights.float().mean(dim=1) for weights in found]).mean(dim=0)
-        return each.flatten(0, 1)[self.layout.place]
+        return memory_attention(self.caches).flatten(0, 1)[self.layout.place]
 
 
 class Prepared:
@@ -221,7 +218,7 @@ def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose bf16 weights lie in memory as oneDNN's products want them, which is twice as fast for a few rows."""
+    """A linear layer whose bf16 weights lie in memory as oneDNN's products want them: 1.7 times as fast for a few rows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()

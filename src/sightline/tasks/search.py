@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.data.batches import pad
+from sightline.data.batches import Side, pad
 from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import beam_search
 from sightline.decoding.constraints import Constraint, Phrase
@@ -58,7 +58,7 @@ def translate(
     """
     sources = tokenizer.encode_src(texts, to)
     cut = [len(ids) > max_len for ids in sources]
-    sources = [[*ids[: max_len - 1], tokenizer.eos_id] if long else ids for ids, long in zip(sources, cut, strict=True)]
+    sources = [shortened(ids, max_len, tokenizer.eos_id) for ids in sources]
     results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
     todo = [i for i, text in enumerate(texts) if text.strip()]
     device = _device(model)
@@ -77,9 +77,11 @@ def translate(
             work(group)
         return results
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, "translate", torch.set_num_threads, (1,)) as pool:
-        list(pool.map(work, groups))
-    torch.set_num_threads(before)
+    try:
+        with ThreadPoolExecutor(threads, "translate", torch.set_num_threads, (1,)) as pool:
+            list(pool.map(work, groups))
+    finally:
+        torch.set_num_threads(before)
     return results
 
 
@@ -90,8 +92,7 @@ def translate_gradually(
     if not text.strip():
         return
     ids = tokenizer.encode_src([text], to)[0]
-    ids = ids if len(ids) <= max_len else [*ids[: max_len - 1], tokenizer.eos_id]
-    src = pad([ids], tokenizer.pad_id).to(_device(model))
+    src = pad([shortened(ids, max_len, tokenizer.eos_id)], tokenizer.pad_id).to(_device(model))
     choose = at_random(model, src, settings) if settings.sample else most_probable
     for [tokens] in walking(model, src, settings, None, choose):
         yield tokenizer.decode_tgt(tokens)
@@ -149,6 +150,11 @@ def _found(
     if settings.beam == 1 and not (constraints and constraints[0].include):
         return [[best] for best in greedy(model, src, settings, constraints)]
     return beam_search(model, src, settings, constraints)
+
+
+def shortened(ids: Side, most: int, eos_id: int) -> Side:
+    """At most `most` tokens, the end the last."""
+    return ids if len(ids) <= most else [*ids[: most - 1], eos_id]
 
 
 def length_groups(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

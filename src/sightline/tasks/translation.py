@@ -31,7 +31,7 @@ from sightline.data.text import Pairs
 from sightline.decoding.protocol import DecodingSettings
 from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder, Packing
-from sightline.tasks.search import length_groups, translate
+from sightline.tasks.search import length_groups, shortened, translate
 from sightline.tasks.task import Evaluation, Loss
 
 
@@ -183,8 +183,7 @@ class TranslationTask:
         return self._cut(found[0], self.max_len), self._cut(found[1], self.max_len)
 
     def _cut(self, ids: Side, most: int) -> Side:
-        """At most `most` tokens, eos the last."""
-        return ids if len(ids) <= most else [*ids[: most - 1], self.tokenizer.eos_id]
+        return shortened(ids, most, self.tokenizer.eos_id)
 
     def examples(self, split: str) -> list[Example]:
         """The sentences of "valid" (at most `max_validated`, from everywhere in it, the same ones each time) or "test"."""
