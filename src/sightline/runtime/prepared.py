@@ -218,12 +218,15 @@ def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose bf16 weights lie in memory as oneDNN's products want them: 1.7 times as fast for a few rows."""
+    """A linear layer whose bf16 weights lie in memory as oneDNN's products want them: 1.7 times as fast for a few rows. Processors
+    without AVX-512 keep them as they are.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.bias = bias
-        self.packed = weight.dtype is torch.bfloat16 and weight.device.type == "cpu"
+        in_bf16 = weight.dtype is torch.bfloat16 and weight.device.type == "cpu"
+        self.packed = in_bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 4) if self.packed else weight
 
     def forward(self, x: Float[Tensor, "*b m"]) -> Float[Tensor, "*b f"]:
