@@ -5,17 +5,23 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 
 CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding,beartype.beartype tests/nn tests/models tests/parity
 
-.PHONY: demo test test-all check format docs bench wheel ci clean
+# The library of native/ takes a C++ compiler, so only `make native` insists on it; tests of it are skipped where it is not there.
+NATIVE := $(shell find native -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' | grep -v build/)
+TRIED := $(if $(shell command -v c++),.venv/.native)
+
+.PHONY: demo native test test-all check format docs bench wheel ci clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about three minutes
 	@$(BIN)/sightline demo
 
-test: .venv/.ready-to-develop  ## the tests, and some again with every shape and type of the signatures checked at each call
+native: .venv/.ready-to-run .venv/.native  ## the library that translates fastest on x86-64 processors; takes a C++ compiler
+
+test: .venv/.ready-to-develop $(TRIED)  ## the tests, and some again with every shape and type of the signatures checked at each call
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest $(CHECKED)
 
-test-all: .venv/.ready-to-develop  ## with the slow ones
+test-all: .venv/.ready-to-develop $(TRIED)  ## with the slow ones
 	$(BIN)/python -m pytest -m ""
 	$(BIN)/python -m pytest $(CHECKED)
 
@@ -28,16 +34,17 @@ format: .venv/.ready-to-develop
 docs: .venv/.ready-to-develop
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: .venv/.ready-to-develop
+bench: .venv/.ready-to-develop $(TRIED)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, use it from another folder
 	.ci/try-wheel
 
-ci: check test docs wheel
+ci: export SIGHTLINE_NATIVE := required
+ci: .venv/.native check test docs wheel
 
 clean:
-	rm -rf .venv build dist site
+	rm -rf .venv build dist site native/build native/*.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sightline needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -52,3 +59,8 @@ clean:
 	@echo 'Installing into .venv, once; torch is large, so this may take some minutes.'
 	@$(PIP) -e '.[dev,docs,track,data]'
 	@touch .venv/.ready-to-run $@
+
+.venv/.native: $(NATIVE) constraints.txt | .venv/bin/python
+	@echo 'Compiling the library of native/, once.'
+	@$(PIP) --no-deps --force-reinstall ./native
+	@touch $@

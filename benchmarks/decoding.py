@@ -29,7 +29,7 @@ from rich.table import Table
 HERE = Path(__file__).parent
 BATCHES = (16, 32, 64, 128, 256)
 VARIANTS = {
-    "sightline": ("of_sightline", ("bf16", "fp32")),
+    "sightline": ("of_sightline", ("int8", "bf16", "fp32")),
     "CTranslate2": ("of_ctranslate2", ("int8 1x2", "int8 2x1", "float32 1x2", "float32 2x1")),
     "Hugging Face": ("of_hugging_face", ("bf16", "fp32")),
 }
@@ -104,6 +104,9 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[4, 1])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], help='variants that are not measured, as in bf16 "int8 1x2"'
+    )
     parser.add_argument("--engines", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--markdown", type=Path, help="file for the table")
     args = parser.parse_args()
@@ -141,7 +144,7 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
         folders["Hugging Face"] = {"folder": str(folder / "hugging-face"), "class": name}
     workers: list[Worker] = []
     for engine in args.engines:
-        for variant in VARIANTS[engine][1]:
+        for variant in (each for each in VARIANTS[engine][1] if each not in args.leave_out):
             worker = start(engine, variant, {**shared, **folders[engine]}, folder, tokenizer)
             alive.callback(worker.process.kill)
             workers.append(worker)

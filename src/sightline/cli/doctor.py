@@ -46,6 +46,7 @@ def _rows(folder: Path) -> list[tuple[str, str]]:
         ("instructions", " ".join(_features()) or torch.backends.cpu.get_cpu_capability()),
         ("device", torch.cuda.get_device_name(0) if device.type == "cuda" else "CPU"),
         ("number format", f"{chosen} ({why})"),
+        ("native runtime", _native()),
         ("memory free", _memory()),
         ("disk free", f"{disk.free / 2**30:.1f} of {disk.total / 2**30:.1f} GiB"),
         ("built-in model", _builtin()),
@@ -78,6 +79,17 @@ def processor() -> str:
 def _features() -> list[str]:
     flags = set(_cpuinfo().get("flags", "").split())
     return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+
+
+def _native() -> str:
+    from sightline.runtime.native import native_library
+
+    found = native_library()
+    return (
+        "none: `make native` builds and installs it"
+        if found is None
+        else f"translates in int8 ({Path(found._name).stem})"
+    )
 
 
 def _memory() -> str:

@@ -73,7 +73,10 @@ def translate(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="Number format: fp32, bf16, fp16, or auto: the faster of the first two."),
+        typer.Option(
+            metavar="FORMAT",
+            help="Number format: fp32, bf16, int8 (with the extra `native`), fp16, or auto: the fastest.",
+        ),
     ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")

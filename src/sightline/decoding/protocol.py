@@ -1,6 +1,7 @@
 """What a search asks of a model, what it is told, and what it gives back."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -161,6 +162,21 @@ class DecodingSettings(Settings):
         return log_prob / max(self.norm(length + 1), self.norm(limit))
 
 
+@runtime_checkable
+class Searcher(Protocol):
+    """A model that searches on its own, for many sentences at once, whatever their lengths."""
+
+    def searches(self, settings: DecodingSettings) -> bool:
+        """Whether it can do so under these settings."""
+        ...
+
+    def search(
+        self, sources: Sequence[Sequence[int]], settings: DecodingSettings, threads: int
+    ) -> "list[list[Hypothesis]]":
+        """What `beam_search`, with a beam of 1 `greedy`, gives for each source; the longest sources should come first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One translation as tokens."""
@@ -193,17 +209,32 @@ def hypothesis(
 
 
 def length_limits(model: Decodable[Any], src: Int[Tensor, "b s"], settings: DecodingSettings) -> list[int]:
-    """The most steps for each sentence: the tokens of its translation, the end of the sentence counted.
+    """The most steps for each sentence: see `step_limit`. A sentence has the same limit in any batch."""
+    return [step_limit(model, row, settings) for row in src.tolist()]
 
-    `int(max_len_ratio * source tokens) + max_len_extra`, where padding, begin and end of the source do not count, so
-    that a sentence has the same limit in any batch. It is at least 1, gives way to `min_len` and never exceeds the
-    model's own `max_len`, if it has one.
+
+class Vocabulary(Protocol):
+    """The tokens that are no words."""
+
+    @property
+    def pad_id(self) -> int: ...  # noqa: D102
+    @property
+    def bos_id(self) -> int: ...  # noqa: D102
+    @property
+    def eos_id(self) -> int: ...  # noqa: D102
+
+
+def step_limit(model: Vocabulary, source: Sequence[int], settings: DecodingSettings) -> int:
+    """The most steps for a sentence: the tokens of its translation, the end of the sentence counted.
+
+    `int(max_len_ratio * source tokens) + max_len_extra`, where padding, begin and end of the source do not count. It is at
+    least 1, gives way to `min_len` and never exceeds the model's own `max_len`, if it has one.
     """
-    words = (src != model.pad_id) & (src != model.bos_id) & (src != model.eos_id)
-    limits = [int(settings.max_len_ratio * n) + settings.max_len_extra for n in words.sum(dim=1).tolist()]
-    limits = [max(limit, settings.min_len + 1) for limit in limits]
+    special = {model.pad_id, model.bos_id, model.eos_id}
+    words = sum(token not in special for token in source)
+    limit = max(int(settings.max_len_ratio * words) + settings.max_len_extra, settings.min_len + 1)
     most: int | None = getattr(model, "max_len", None)
-    return limits if most is None else [min(limit, most) for limit in limits]
+    return limit if most is None else min(limit, most)
 
 
 def next_log_probs(logits: Float[Tensor, "n vocab"], model: Decodable[Any], may_end: bool) -> Float[Tensor, "n vocab"]:

@@ -15,6 +15,7 @@ from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.runtime.native import NATIVE_PRECISIONS, Native, why_not_native
 from sightline.runtime.prepared import Prepared, fastest_precision
 from sightline.tasks.phrases import Wanted
 from sightline.tasks.search import Scored, Translated, score_texts, translate, translate_gradually
@@ -29,15 +30,24 @@ class Translator:
         """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it.
 
         `precision` is the number format of the computation: fp32, in which translations are those of the model as it was trained;
-        bf16; or auto, the faster one on this machine.
+        int8, where the extra `native` is installed and the model stands alone; bf16; or auto, the fastest one here.
+
+        Raises ConfigError if it cannot be.
         """
-        if precision not in ("auto", *PRECISIONS):
-            raise ConfigError(f"precision = {precision!r} is none: give auto, {', '.join(PRECISIONS)}.")
+        if precision not in (known := ("auto", "int8", *PRECISIONS)):
+            raise ConfigError(f"precision = {precision!r} is none: give {', '.join(known)}.{nearest(precision, known)}")
         self.bundle = bundle
-        self.precision = fastest_precision(bundle.model) if precision == "auto" else precision
-        prepared = [Prepared(each.model, self.precision) for each in (bundle, *others)]
-        self.searched = Ensemble(prepared) if others else prepared[0]
+        self.precision = _chosen(precision, bundle.model, alone=not others)
+        self.searched = self._prepared(others)
         """What searches ask: the model made ready, or all of them."""
+
+    def _prepared(self, others: Sequence[Bundle]) -> Native | Prepared | Ensemble:
+        model = self.bundle.model
+        if others:
+            return Ensemble([Prepared(each.model, self.precision) for each in (self.bundle, *others)])
+        if self.precision in NATIVE_PRECISIONS and not why_not_native(model):
+            return Native(model, self.precision)
+        return Prepared(model, self.precision)
 
     @property
     def model(self) -> EncoderDecoder:
@@ -154,6 +164,16 @@ class Translator:
             other = "en" if "en" in tags else next(tag for tag in tags if tag != "zh")
             return other if HAN.search(text) else "zh"
         raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
+
+
+def _chosen(precision: str, model: EncoderDecoder, alone: bool) -> str:
+    """A number format, the fastest one for "auto". Raises ConfigError if it must be int8 and cannot."""
+    why_not = why_not_native(model) if alone else "the library translates with one model at a time"
+    if precision == "int8" and why_not:
+        raise ConfigError(f"precision = int8 is not to be had here: {why_not}. Give auto.")
+    if precision != "auto":
+        return precision
+    return fastest_precision(model) if why_not else "int8"
 
 
 def load(folder: str | Path | Sequence[str | Path] | None = None, precision: str = "auto") -> Translator:

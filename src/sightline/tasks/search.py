@@ -14,7 +14,7 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import beam_search
 from sightline.decoding.constraints import Constraint, Phrase
 from sightline.decoding.greedy import greedy, most_probable, walking
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, Searcher
 from sightline.decoding.sampling import at_random, sample
 from sightline.decoding.scoring import score
 from sightline.errors import DataError
@@ -54,13 +54,23 @@ def translate(
     Sentences of like length are translated together, `settings.batch_tokens` at a time; the order of `texts` is kept. An
     empty text gives one empty translation. `to` is the target language for models with target tags, one for all or one
     per text; `wanted` is asked of every translation. With several `threads`, so many groups are translated side by side, each by
-    one processor thread: many small operations wait less for each other so than where all threads share each of them.
+    one processor thread: many small operations wait less for each other so than where all threads share each of them. A model
+    that searches on its own gets all sentences.
     """
     sources = tokenizer.encode_src(texts, to)
     cut = [len(ids) > max_len for ids in sources]
     sources = [shortened(ids, max_len, tokenizer.eos_id) for ids in sources]
     results: list[list[Translated]] = [[Translated("", 0.0, Hypothesis([], 0.0, 0.0, [], True))] for _ in texts]
     todo = [i for i, text in enumerate(texts) if text.strip()]
+
+    def written(i: int, hypotheses: list[Hypothesis]) -> list[Translated]:
+        return [Translated(tokenizer.decode_tgt(h.tokens), h.score, h, cut[i]) for h in hypotheses]
+
+    if isinstance(model, Searcher) and not wanted and model.searches(settings):
+        todo.sort(key=lambda i: -len(sources[i]))
+        for i, hypotheses in zip(todo, model.search([list(sources[i]) for i in todo], settings, threads), strict=True):
+            results[i] = written(i, hypotheses)
+        return results
     device = _device(model)
     width = settings.mbr or (settings.n_best if settings.sample else settings.beam)
     groups = list(length_groups([len(sources[i]) for i in todo], settings.batch_tokens // width))
@@ -69,7 +79,7 @@ def translate(
         rows = [todo[k] for k in group]
         src = pad([sources[i] for i in rows], tokenizer.pad_id).to(device)
         for i, hypotheses in zip(rows, _search(model, tokenizer, src, settings, wanted), strict=True):
-            found = [Translated(tokenizer.decode_tgt(h.tokens), h.score, h, cut[i]) for h in hypotheses]
+            found = written(i, hypotheses)
             results[i] = most_alike(found, settings.n_best) if settings.mbr else found
 
     if threads == 1 or len(groups) == 1:

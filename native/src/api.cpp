@@ -1,0 +1,82 @@
+// The functions that Python calls, through ctypes. Errors come back as text.
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "search.h"
+
+using namespace sightline;
+
+namespace {
+thread_local std::string error;
+
+template <class Do>
+auto guarded(Do&& act) -> decltype(act()) {
+    try {
+        return act();
+    } catch (const std::exception& problem) {
+        error = problem.what();
+        return {};
+    }
+}
+}  // namespace
+
+#define EXPORTED __attribute__((visibility("default")))
+
+extern "C" {
+
+EXPORTED const char* sightline_error() { return error.c_str(); }
+
+EXPORTED Model* sightline_model(const Shape* shape, const float* const* tensors, int count) {
+    return guarded([&] { return new Model(*shape, Tensors(tensors, count)); });
+}
+
+EXPORTED void sightline_free_model(Model* model) { delete model; }
+
+// Translations of `count` sentences, whose tokens stand one after another in `sources`; threads work side by side.
+EXPORTED Work* sightline_search(const Model* model, const Settings* settings, const int32_t* sources, const int32_t* lengths, const int32_t* limits,
+                       int count, int n_threads) {
+    return guarded([&] {
+        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count);
+        std::vector<std::string> problems(n_threads);
+        auto run = [&](int number) {
+            try {
+                Search(*work).run();
+            } catch (const std::exception& problem) {
+                problems[number] = problem.what();
+            }
+        };
+        std::vector<std::thread> others;
+        for (int number = 1; number < n_threads; number++) others.emplace_back(run, number);
+        run(0);
+        for (auto& thread : others) thread.join();
+        for (auto& problem : problems)
+            if (!problem.empty()) throw std::runtime_error(problem);
+        return work.release();
+    });
+}
+
+EXPORTED void sightline_free_work(Work* work) { delete work; }
+
+// How many hypotheses there are of all sentences together, and how many numbers their tokens' log-probabilities are.
+EXPORTED void sightline_sizes(const Work* work, int64_t* hypotheses, int64_t* steps) {
+    *hypotheses = *steps = 0;
+    for (auto& each : work->results)
+        for (auto& found : each) ++*hypotheses, *steps += found.token_log_probs.size();
+}
+
+// `counts` of hypotheses for each sentence; for each of these its steps and whether it is finished; for each step the token (the
+// end where there is one) and its log-probability.
+EXPORTED void sightline_results(const Work* work, int32_t* counts, int32_t* steps, int32_t* finished, int32_t* tokens, float* log_probs) {
+    for (auto& each : work->results) {
+        *counts++ = each.size();
+        for (auto& found : each) {
+            *steps++ = found.token_log_probs.size();
+            *finished++ = found.finished;
+            tokens = std::copy(found.tokens.begin(), found.tokens.end(), tokens);
+            if (found.finished) *tokens++ = work->model.shape.eos_id;
+            log_probs = std::copy(found.token_log_probs.begin(), found.token_log_probs.end(), log_probs);
+        }
+    }
+}
+}

@@ -1,0 +1,424 @@
+// Beam search over many sentences: what sightline's decoding/beam.py does, with its rules and its order among equals. Sentences
+// that are done make room for waiting ones at once; none depends on the others.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "model.h"
+
+namespace sightline {
+
+enum class LengthNorm : int32_t { none, average, wu };
+
+// What DecodingSettings say; runtime/native.py fills the same fields in the same order.
+struct Settings {
+    int32_t beam, n_best, min_len;
+    int32_t stop_at_first;  // as soon as `beam` hypotheses are finished; else exactly when none can still win
+    LengthNorm norm;
+    int32_t rows;  // hypotheses that are computed together, if there are as many
+    double penalty;
+
+    double divisor(int length) const {
+        switch (norm) {
+            case LengthNorm::average: return std::pow(length, penalty);
+            case LengthNorm::wu: return std::pow((5.0 + length) / 6.0, penalty);
+            default: return 1.0;
+        }
+    }
+    double best_score(double log_prob, int length, int limit) const {
+        return log_prob / std::max(divisor(length + 1), divisor(limit));
+    }
+};
+
+struct Hypothesis {
+    std::vector<int32_t> tokens;         // without the end
+    std::vector<float> token_log_probs;  // with that of the end, if it is finished
+    bool finished = false;
+    double score = 0;
+};
+
+// The most probable next tokens of a row, best first and of equals the lower token, and what turns logits into log-probabilities.
+class Best {
+   public:
+    void clear(int count) {
+        most = -INFINITY, total = 0, wanted = count;
+        found.clear();
+    }
+    // `n` more logits (a multiple of W), of the tokens from `first` on; those from `vocab` on are none.
+    void see(float* logits, int n, int first, int vocab, const int32_t* forbidden, int n_forbidden) {
+        for (int i = std::max(0, vocab - first); i < n; i++) logits[i] = -INFINITY;
+        vf highest = all(-INFINITY);
+        for (int i = 0; i < n; i += W) highest = max(highest, load(logits + i));
+        const float block = largest(highest);
+        if (block > most) {
+            total *= std::exp(most - block);
+            most = block;
+        }
+        vf part = all(0);
+        for (int i = 0; i < n; i += W) part += roughly_exp(load(logits + i) - most);
+        total += sum(part);
+        for (int i = 0; i < n_forbidden; i++)
+            if (forbidden[i] >= first && forbidden[i] < first + n) logits[forbidden[i] - first] = -INFINITY;
+        float bar = full() ? found.back().first : -INFINITY;
+        if (!(block > bar)) return;
+        for (int i = 0; i < n; i += W) {
+            if (!any_above(load(logits + i), bar)) continue;
+            for (int j = i; j < i + W; j++)
+                if (logits[j] > bar) {
+                    insert(logits[j], first + j);
+                    bar = full() ? found.back().first : -INFINITY;
+                }
+        }
+    }
+    float log_prob(float logit) const { return (logit - most) - std::log(total); }
+    std::vector<std::pair<float, int32_t>> found;
+
+   private:
+    float most = 0, total = 0;
+    int wanted = 0;
+
+    bool full() const { return int(found.size()) == wanted; }
+    static bool any_above(vf x, float bar) {
+        vi above = x > bar;
+        int32_t found = 0;
+        for (int i = 0; i < W; i++) found |= above[i];
+        return found;
+    }
+    void insert(float logit, int32_t token) {
+        if (full()) found.pop_back();
+        auto place = found.end();
+        while (place != found.begin() && std::prev(place)->first < logit) --place;
+        found.insert(place, {logit, token});
+    }
+};
+
+// A sentence that is being translated.
+struct Sentence {
+    int number, length, limit;               // its place among all, its source tokens, the most steps
+    std::shared_ptr<std::vector<Buffer<float>>> memory;  // of each layer, keys and values of the sources of a group
+    size_t offset = 0;                        // where those of this sentence begin
+    std::vector<std::vector<float>> cache;    // of each layer, keys and values [step, beam, 2 * d_kv]
+    int steps = 0;
+    struct Row {
+        float log_prob;
+        std::vector<int32_t> tokens;
+        std::vector<float> token_log_probs;
+        std::vector<int32_t> path;  // at each step, the column of the cache that it or its ancestor has written
+    };
+    std::vector<Row> rows;
+    std::vector<Hypothesis> finished;
+};
+
+// What is to be translated, and where the results go; threads take sentences from it in order.
+struct Work {
+    const Model& model;
+    const Settings settings;
+    const int32_t *sources, *lengths, *limits;  // sources one after another
+    const int count;
+    std::vector<size_t> starts;
+    std::vector<std::vector<Hypothesis>> results;
+    std::atomic<int> next{0};
+
+    Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits, int n)
+        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), results(n) {
+        size_t at = 0;
+        for (int i = 0; i < n; i++) starts.push_back(at), at += lengths[i];
+    }
+};
+
+class Search {
+   public:
+    Search(Work& given) : work(given), model(given.model), shape(given.model.shape), settings(given.settings) {}
+
+    void run() {
+        const int most = std::max(1, settings.rows / settings.beam);
+        for (;;) {
+            const int places = most - int(active.size());
+            if (active.empty() || places >= (most + 3) / 4) admit(places);
+            if (active.empty()) return;
+            step();
+        }
+    }
+
+   private:
+    Work& work;
+    const Model& model;
+    const Shape& shape;
+    const Settings& settings;
+    std::vector<std::unique_ptr<Sentence>> active, spare;
+    Space space;
+    Buffer<float> x, logits;
+    std::vector<Best> best;
+
+    // Take waiting sentences into the batch: encode them and project their memories.
+    void admit(int places) {
+        const int first = work.next.fetch_add(places), last = std::min(work.count, first + places);
+        if (first >= last) return;
+        int tokens = 0;
+        for (int i = first; i < last; i++) tokens += work.lengths[i];
+        encode(first, last, tokens);
+        auto memory = std::make_shared<std::vector<Buffer<float>>>(shape.decoder_layers);
+        const Rows& rows = model.read(x, tokens, shape.d_model, model.stride, space);
+        for (int layer = 0; layer < shape.decoder_layers; layer++) {
+            const Attention& attention = model.decoder[layer].cross_attn;
+            const int stride = attention.key_value.padded;
+            float* to = (*memory)[layer].reserve(size_t(tokens) * stride);
+            model.write(attention.key_value, rows, to, stride);
+            if (shape.core == Core::cosine)
+                for (int row = 0; row < tokens; row++) attention.turn_keys(to + size_t(row) * stride, nullptr);
+        }
+        size_t offset = 0;
+        for (int i = first; i < last; i++) {
+            std::unique_ptr<Sentence> sentence;
+            if (spare.empty()) {
+                sentence = std::make_unique<Sentence>();
+                sentence->cache.resize(shape.decoder_layers);
+            } else {
+                sentence = std::move(spare.back());
+                spare.pop_back();
+            }
+            sentence->number = i, sentence->length = work.lengths[i], sentence->limit = work.limits[i];
+            sentence->memory = memory, sentence->offset = offset, sentence->steps = 0;
+            sentence->finished.clear();
+            sentence->rows.assign(1, {0.0f, {}, {}, {}});
+            offset += work.lengths[i];
+            active.push_back(std::move(sentence));
+        }
+    }
+
+    // The memories of some sentences, in x.
+    void encode(int first, int last, int tokens) {
+        const int stride = model.stride, d = shape.d_model;
+        x.reserve(size_t(tokens) * stride);
+        std::vector<int> at;
+        for (int i = first; i < last; i++)
+            for (int t = 0; t < work.lengths[i]; t++) {
+                model.embed_source(work.sources[work.starts[i] + t], t, x + at.size() * stride);
+                at.push_back(t);
+            }
+        float* context = zeroed(space.context, tokens);
+        for (const Block& block : model.encoder) {
+            const Attention& attention = block.self_attn;
+            const int wide = attention.query_key_value.padded;
+            float* all = space.projected.reserve(size_t(tokens) * wide);
+            model.write(attention.query_key_value, model.enter(x, tokens, block.self_norm, space), all, wide);
+            for (int row = 0; row < tokens; row++) turn(attention, all + size_t(row) * wide, at[row]);
+            int row = 0;
+            for (int i = first; i < last; i++) {
+                const int n = work.lengths[i];
+                point(n, [&](int t) { return all + size_t(row + t) * wide + d; });
+                for (int t = 0; t < n; t++)
+                    attend(shape, all + size_t(row + t) * wide, space.keys.data(), space.values.data(), n, space.scores,
+                           context + size_t(row + t) * stride);
+                row += n;
+            }
+            model.add_attention(attention, context, x, tokens, space);
+            model.leave(x, tokens, block.self_norm);
+            model.feed_forward(block, x, tokens, space);
+        }
+        if (shape.norm_first)
+            for (int row = 0; row < tokens; row++) model.encoder_norm.apply(x + size_t(row) * stride, x + size_t(row) * stride);
+    }
+
+    float* zeroed(Buffer<float>& buffer, int rows) {
+        float* to = buffer.reserve(size_t(rows) * model.stride);
+        if (model.stride > shape.d_model) std::fill_n(to, size_t(rows) * model.stride, 0.0f);
+        return to;
+    }
+    void turn(const Attention& attention, float* query_key_value, int at) {
+        if (!shape.rotary && shape.core == Core::dot) return;
+        attention.turn_queries(query_key_value, model.angles_at(at));
+        attention.turn_keys(query_key_value + shape.d_model, model.angles_at(at));
+    }
+    // Where the keys and values of `count` places lie; values stand right behind keys.
+    template <class Where>
+    void point(int count, Where&& where) {
+        space.keys.resize(count);
+        space.values.resize(count);
+        for (int t = 0; t < count; t++) {
+            space.keys[t] = where(t);
+            space.values[t] = space.keys[t] + shape.d_kv();
+        }
+    }
+
+    // One more token for every hypothesis.
+    void step() {
+        int m = 0;
+        for (auto& sentence : active) m += sentence->rows.size();
+        const int stride = model.stride;
+        x.reserve(size_t(m) * stride);
+        int row = 0;
+        for (auto& sentence : active)
+            for (auto& each : sentence->rows)
+                model.embed_target(each.tokens.empty() ? shape.bos_id : each.tokens.back(), sentence->steps, x + size_t(row++) * stride);
+        for (int layer = 0; layer < shape.decoder_layers; layer++) through(layer, m);
+        if (shape.norm_first)
+            for (row = 0; row < m; row++) model.decoder_norm.apply(x + size_t(row) * stride, x + size_t(row) * stride);
+        look(m);
+        row = 0;
+        size_t kept = 0;
+        for (auto& sentence : active) {
+            const int width = sentence->rows.size();
+            if (advance(*sentence, &best[row])) {
+                active[kept++].swap(sentence);
+            } else {
+                work.results[sentence->number] = std::move(sentence->finished);
+                sentence->memory.reset();
+                spare.push_back(std::move(sentence));
+            }
+            row += width;
+        }
+        active.resize(kept);
+    }
+
+    void through(int layer, int m) {
+        const Block& block = model.decoder[layer];
+        const int stride = model.stride, d = shape.d_model, width = 2 * shape.d_kv(), beam = settings.beam;
+        float* context = zeroed(space.context, m);
+        {
+            const Attention& attention = block.self_attn;
+            const int wide = attention.query_key_value.padded;
+            float* all = space.projected.reserve(size_t(m) * wide);
+            model.write(attention.query_key_value, model.enter(x, m, block.self_norm, space), all, wide);
+            int row = 0;
+            for (auto& sentence : active) {
+                std::vector<float>& cache = sentence->cache[layer];
+                const size_t needed = size_t(sentence->steps + 1) * beam * width;
+                if (cache.size() < needed) cache.resize(std::max(needed, std::max(2 * cache.size(), size_t(16) * beam * width)));
+                for (size_t column = 0; column < sentence->rows.size(); column++) {
+                    turn(attention, all + size_t(row + column) * wide, sentence->steps);
+                    std::copy_n(all + size_t(row + column) * wide + d, width, &cache[(size_t(sentence->steps) * beam + column) * width]);
+                    if (layer == 0) sentence->rows[column].path.push_back(column);
+                }
+                for (auto& each : sentence->rows) {
+                    point(sentence->steps + 1, [&](int t) { return &cache[(size_t(t) * beam + each.path[t]) * width]; });
+                    attend(shape, all + size_t(row) * wide, space.keys.data(), space.values.data(), sentence->steps + 1, space.scores,
+                           context + size_t(row) * stride);
+                    row++;
+                }
+            }
+            model.add_attention(attention, context, x, m, space);
+            model.leave(x, m, block.self_norm);
+        }
+        {
+            const Attention& attention = block.cross_attn;
+            const int wide = attention.query.padded, memory_stride = attention.key_value.padded;
+            float* all = space.projected.reserve(size_t(m) * wide);
+            model.write(attention.query, model.enter(x, m, block.cross_norm, space), all, wide);
+            int row = 0;
+            for (auto& sentence : active) {
+                const float* memory = (*sentence->memory)[layer] + sentence->offset * memory_stride;
+                point(sentence->length, [&](int t) { return memory + size_t(t) * memory_stride; });
+                for (size_t each = 0; each < sentence->rows.size(); each++, row++) {
+                    if (shape.core == Core::cosine) attention.turn_queries(all + size_t(row) * wide, nullptr);
+                    attend(shape, all + size_t(row) * wide, space.keys.data(), space.values.data(), sentence->length, space.scores,
+                           context + size_t(row) * stride);
+                }
+            }
+            model.add_attention(attention, context, x, m, space);
+            model.leave(x, m, block.cross_norm);
+        }
+        model.feed_forward(block, x, m, space);
+    }
+
+    // The best next tokens of every row. Logits of a part of the vocabulary at a time stay in the cache.
+    void look(int m) {
+        const Matrix& output = model.output;
+        const Rows& rows = model.read(x, m, shape.d_model, model.stride, space);
+        const int at_once = std::max(1, 256 / P), width = at_once * P;
+        float* part = logits.reserve(R * width);
+        if (int(best.size()) < m) best.resize(m);
+        std::vector<char> may_end(m);
+        int row = 0;
+        for (auto& sentence : active)
+            for (size_t i = 0; i < sentence->rows.size(); i++, row++) {
+                best[row].clear(2 * settings.beam);
+                may_end[row] = sentence->steps >= settings.min_len;
+            }
+        const int32_t forbidden[3] = {shape.pad_id, shape.bos_id, shape.eos_id};
+        for (int panel = 0; panel < output.panels(); panel += at_once) {
+            const int last = std::min(output.panels(), panel + at_once), first_token = panel * P;
+            for (int from = 0; from < m; from += R) {
+                const int count = std::min(R, m - from);
+                for (int p = panel; p < last; p++)
+                    product_of_rows(output, rows, from, count, p, [=](int r, int column, const vf* y) {
+                        for (int v = 0; v < V; v++) store(part + (r - from) * width + column - first_token + v * W, y[v]);
+                    });
+                for (int r = 0; r < count; r++)
+                    best[from + r].see(part + r * width, (last - panel) * P, first_token, shape.tgt_vocab, forbidden, may_end[from + r] ? 2 : 3);
+            }
+        }
+    }
+
+    struct Candidate {
+        float log_prob;
+        int parent;
+        int32_t token;
+        float token_log_prob;
+    };
+    std::vector<Candidate> candidates;
+
+    // Choose a sentence's next hypotheses. Returns false once it is done.
+    bool advance(Sentence& sentence, const Best* found) {
+        candidates.clear();
+        for (size_t parent = 0; parent < sentence.rows.size(); parent++)
+            for (auto [logit, token] : found[parent].found) {
+                const float each = found[parent].log_prob(logit);
+                candidates.push_back({sentence.rows[parent].log_prob + each, int(parent), token, each});
+            }
+        std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.log_prob > b.log_prob; });
+        if (int(candidates.size()) > 2 * settings.beam) candidates.resize(2 * settings.beam);
+        const int length = ++sentence.steps;
+        std::vector<Sentence::Row> next;
+        int rank = 0;
+        for (const Candidate& each : candidates) {
+            const Sentence::Row& parent = sentence.rows[each.parent];
+            if (each.token == shape.eos_id) {
+                if (rank < settings.beam) finish(sentence, parent, &each.token_log_prob);
+            } else if (int(next.size()) < settings.beam) {
+                next.push_back(parent);
+                next.back().log_prob = each.log_prob;
+                next.back().tokens.push_back(each.token);
+                next.back().token_log_probs.push_back(each.token_log_prob);
+            }
+            rank++;
+        }
+        bool done = next.empty() || length == sentence.limit;
+        if (done) {
+            if (sentence.finished.empty())
+                for (const Sentence::Row& row : next.empty() ? sentence.rows : next) finish(sentence, row, nullptr);
+        } else {
+            const auto& best_of = sentence.finished;
+            if (settings.stop_at_first || settings.beam == 1)
+                done = int(best_of.size()) >= settings.beam;
+            else
+                done = int(best_of.size()) >= settings.n_best &&
+                       settings.best_score(next[0].log_prob, length, sentence.limit) <= best_of[settings.n_best - 1].score;
+        }
+        sentence.rows = std::move(next);
+        if (done && int(sentence.finished.size()) > settings.n_best) sentence.finished.resize(settings.n_best);
+        return !done;
+    }
+
+    // Add a hypothesis to a sentence's list, best first; unfinished ones come as they are.
+    void finish(Sentence& sentence, const Sentence::Row& row, const float* end) {
+        Hypothesis found;
+        found.tokens = row.tokens;
+        found.token_log_probs = row.token_log_probs;
+        found.finished = end != nullptr;
+        if (end) found.token_log_probs.push_back(*end);
+        double total = 0;
+        for (float each : found.token_log_probs) total += each;
+        found.score = total / settings.divisor(std::max<int>(1, found.token_log_probs.size()));
+        auto& list = sentence.finished;
+        auto place = list.end();
+        if (end) place = std::find_if(list.begin(), list.end(), [&](const Hypothesis& other) { return !(other.score >= found.score); });
+        list.insert(place, std::move(found));
+        if (int(list.size()) > settings.beam) list.pop_back();
+    }
+};
+
+}  // namespace sightline

@@ -1,0 +1,161 @@
+"""The library finds what the plain search finds: in float32 the same tokens, for every kind of model; in int8 nearly so."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sightline.decoding import DecodingSettings, Hypothesis, beam_search, greedy
+from sightline.decoding.protocol import Searcher
+from sightline.errors import ConfigError
+from sightline.models.build import ModelConfig, build_model
+from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.runtime.native import Native, native_library, why_not_native
+from sightline.runtime.translator import Translator, load
+from sightline.tasks.search import translate
+
+needs_library = pytest.mark.skipif(
+    native_library() is None and os.environ.get("SIGHTLINE_NATIVE") != "required",
+    reason="the extra `native` is not installed: make native",
+)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "norms first": {"norm_at": "pre", "norm": "rms", "bias": False},
+    "rotary, grouped": {"position": "rotary", "n_kv_heads": 2, "feedforward": "swiglu"},
+    "learned, single": {"position": "learned", "n_kv_heads": 1, "feedforward": "gelu", "output_bias": True},
+    "cosine, nowhere": {"attention": "cosine", "position": "none", "tie_embeddings": False, "share_embeddings": False},
+    "odd sizes": {"d_model": 36, "n_heads": 3, "d_ff": 50, "feedforward": "silu", "n_encoder_layers": 3},
+    "wide heads": {"d_model": 72, "n_heads": 2, "norm_at": "pre"},
+}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"beam": 1},
+    "narrow": {"beam": 2, "n_best": 2},
+    "wide": {"beam": 5, "n_best": 5, "stop": "first", "length_norm": "average", "length_penalty": 1.2},
+    "wider than the vocabulary": {"beam": 40, "n_best": 40, "length_norm": "none"},
+    "long": {"beam": 3, "n_best": 3, "min_len": 6, "length_norm": "average", "length_penalty": -0.5},
+}
+
+
+def model(vocab: int = 30, **settings: Any) -> EncoderDecoder:
+    torch.manual_seed(5)
+    sizes = {"d_model": 32, "n_heads": 4, "d_ff": 48, "n_encoder_layers": 2, "n_decoder_layers": 2, "max_len": 40}
+    built = build_model(ModelConfig(**{**sizes, **settings}), vocab, vocab)
+    with torch.no_grad():  # first weights would write the same token over and over
+        for p in built.parameters():
+            p.mul_(1.0 + torch.rand_like(p))
+        if built.head.bias is not None:
+            built.head.bias.normal_()
+        for module in built.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.normal_(0.0, 0.1)
+    return built.eval()
+
+
+def sources(count: int = 7, vocab: int = 30) -> list[list[int]]:
+    numbers = torch.Generator().manual_seed(2)
+    lengths = torch.randint(1, 12, (count,), generator=numbers).sort(descending=True).values.tolist()
+    return [[*torch.randint(3, vocab, (n,), generator=numbers).tolist(), 2] for n in lengths]
+
+
+def plainly(plain: EncoderDecoder, texts: list[list[int]], settings: DecodingSettings) -> list[list[Hypothesis]]:
+    src = nn.utils.rnn.pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
+    return (
+        [[best] for best in greedy(plain, src, settings)] if settings.beam == 1 else beam_search(plain, src, settings)
+    )
+
+
+def same(one: list[list[Hypothesis]], other: list[list[Hypothesis]]) -> None:
+    for ours, theirs in zip(one, other, strict=True):
+        assert [(h.tokens, h.finished) for h in ours] == [(h.tokens, h.finished) for h in theirs]
+        for h, k in zip(ours, theirs, strict=True):
+            assert h.token_log_probs == pytest.approx(k.token_log_probs, rel=1e-3, abs=3e-4)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("search", SEARCHES)
+def test_in_float32_it_finds_the_same(variant: str, search: str) -> None:
+    plain, texts = model(**VARIANTS[variant]), sources()
+    settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=6, **SEARCHES[search])
+    same(Native(plain, "fp32").search(texts, settings, 1), plainly(plain, texts, settings))
+
+
+@needs_library
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_sentence_is_translated_the_same_alone_among_others_and_by_any_number_of_threads(precision: str) -> None:
+    texts = sources(120, 700)
+    fast, settings = Native(model(700), precision), DecodingSettings(beam=4, n_best=4, max_len_ratio=1.0)
+    together = fast.search(texts, settings, 1)
+    assert fast.search(texts, settings, 3) == together
+    assert [fast.search([text], settings, 1)[0] for text in texts] == together
+    assert len({tuple(found[0].tokens) for found in together}) > 60
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_int8_is_near(variant: str) -> None:
+    plain, texts = model(300, **VARIANTS[variant]), sources(40, 300)
+    settings = DecodingSettings(beam=1, max_len_ratio=1.0)
+    exact, near = (Native(plain, precision).search(texts, settings, 1) for precision in ("fp32", "int8"))
+    apart = [abs(one.token_log_probs[0] - other.token_log_probs[0]) for [one], [other] in zip(exact, near, strict=True)]
+    assert sum(apart) < 0.5 * len(
+        apart
+    )  # such random models are far more sensitive than trained ones: see the next test
+    assert exact != near
+    alike = [one.tokens[0] == other.tokens[0] for [one], [other] in zip(exact, near, strict=True) if one.tokens]
+    assert sum(alike) > 0.5 * len(alike)
+
+
+@needs_library
+def test_the_built_in_model_in_int8_translates_as_in_float32() -> None:
+
+    from sightline.data.sources import CorpusSettings, read_pairs
+    from sightline.metrics.translation import corpus_bleu
+
+    pairs = list(read_pairs(CorpusSettings(pairs="bundled:tatoeba-en-de.test.tsv.gz"), Path()))[:1200:4]
+    refs, texts = [[pair.tgt] for pair in pairs], [pair.src for pair in pairs]
+    exact, near = (load(precision=precision)(texts, "de", beam=2) for precision in ("fp32", "int8"))
+    scores = [corpus_bleu(found, refs, lang="de").score for found in (exact, near)]
+    assert scores[1] > scores[0] - 0.5 > 30  # 300 sentences; on all of a test set it is within 0.2
+    assert sum(one == other for one, other in zip(exact, near, strict=True)) > 240
+
+
+@needs_library
+def test_translating_goes_through_it_and_other_searches_do_not() -> None:
+    fast = load(precision="fp32")
+    assert isinstance(fast.searched, Native) and isinstance(fast.searched, Searcher)
+    texts = ["Where is the station?", "", "I love you.", "My father is a doctor."]
+    tokenizer, settings = fast.bundle.tokenizer, fast.settings(beam=3)
+    plain = translate(fast.model, tokenizer, texts, ["zh"] * 4, settings, 256)
+    ours = fast.translate(texts, "zh", beam=3)
+    assert [best[0].text for best in ours] == [best[0].text for best in plain]
+    assert not fast.searched.searches(fast.settings(no_repeat_ngram=2))
+    assert fast("I love you.", "zh", prefix="我", no_repeat_ngram=2).startswith("我")
+    assert list(fast.partial("I love you.", "zh"))[-1] == fast("I love you.", "zh", beam=1)
+
+
+@needs_library
+def test_what_it_does_not_know_is_said() -> None:
+    plain = model()
+    plain.decoder.get_submodule("0").ffn.activation = torch.tanh  # pyright: ignore
+    assert "feed-forward" in why_not_native(plain)
+    with pytest.raises(ValueError, match="feed-forward"):
+        Native(plain, "int8")
+    with pytest.raises(ValueError, match="1 to 40 tokens, not 0 to 3"):
+        Native(model(), "int8").search([[4, 5, 2], []], DecodingSettings(), 1)
+    bundle = load(precision="fp32").bundle
+    with pytest.raises(ConfigError, match="one model at a time"):
+        Translator(bundle, bundle, precision="int8")
+    assert Translator(bundle, bundle).precision in ("fp32", "bf16")
+
+
+def test_without_it_everything_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.runtime.native.native_library", lambda: None)
+    with pytest.raises(ConfigError, match="make native"):
+        load(precision="int8")
+    plain = load()
+    assert plain.precision in ("fp32", "bf16") and plain("I love you.", "de", beam=1) == "Ich liebe dich."
