@@ -16,7 +16,15 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-REQUIREMENTS = PROJECT["dependencies"] + [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+OWN = "sightline-native"  # made here, from native/
+REQUIREMENTS = [
+    line
+    for line in (
+        *PROJECT["dependencies"],
+        *(each for extra in PROJECT["optional-dependencies"].values() for each in extra),
+    )
+    if Requirement(line).name != OWN
+]
 
 
 def pinned() -> dict[str, str]:
