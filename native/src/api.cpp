@@ -37,11 +37,12 @@ EXPORTED void sightline_free_model(Model* model) { delete model; }
 EXPORTED Work* sightline_search(const Model* model, const Settings* settings, const int32_t* sources, const int32_t* lengths, const int32_t* limits,
                        int count, int n_threads) {
     return guarded([&] {
-        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count);
+        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count, n_threads);
         std::vector<std::string> problems(n_threads);
         auto run = [&](int number) {
             try {
-                Search(*work).run();
+                if (model->shape.whole) Search<half>(*work).run();
+                else Search<float>(*work).run();
             } catch (const std::exception& problem) {
                 problems[number] = problem.what();
             }

@@ -10,6 +10,13 @@
 
 namespace sightline {
 
+// A distance between vectors of so many numbers at which they do not compete for the same places of the cache: an odd number of lines.
+template <class T>
+inline int apart(int n) {
+    constexpr int line = 64 / sizeof(T);
+    return ((n + line - 1) / line | 1) * line;
+}
+
 // Memory for `n` things of a type, at the width of a cache line; it only grows, and what it held is lost when it does.
 template <class T>
 class Buffer {
@@ -58,7 +65,7 @@ class Rows {
         m = rows, k = inputs, floats = x, float_stride = x_stride;
     }
     void quantise(const float* x, int rows, int inputs, int x_stride) {
-        m = rows, k = inputs, stride = round_up(inputs, 64);
+        m = rows, k = inputs, stride = apart<quantum>(inputs);
         numbers = own_numbers.reserve(size_t(m) * stride);
         scale = own_scale.reserve(m);
         offset = own_offset.reserve(m);
@@ -153,6 +160,11 @@ class Matrix {
     }
 };
 
+// Have memory that a product reads soon brought near: `bytes` of each step, 1 KiB ahead.
+inline void fetch(const void* weight, int bytes) {
+    for (int at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(weight) + 1024 + at);
+}
+
 // y = x w^T + bias for `rows` rows from `row` on and one panel of outputs, handed to emit(row, first output, V vectors) row by row.
 template <int rows, class Emit>
 inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel, Emit&& emit) {
@@ -168,6 +180,7 @@ inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel,
         for (int step = 0; step < steps; step++) {
             vi each[V];
             for (int v = 0; v < V; v++) each[v] = load_weights(weight + v * W * DEPTH);
+            fetch(weight, P * DEPTH);
             for (int r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++) total[r][v] = add_products(total[r][v], each[v], from[r] + step * DEPTH);
             weight += P * DEPTH;
@@ -191,6 +204,7 @@ inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel,
         for (int i = 0; i < w.k; i++) {
             vf each[V];
             for (int v = 0; v < V; v++) each[v] = load(weight + v * W);
+            fetch(weight, P * sizeof(float));
             for (int r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++) total[r][v] += each[v] * from[r][i];
             weight += P;
@@ -220,7 +234,7 @@ inline void product_of_rows(const Matrix& w, const Rows& x, int row, int count, 
 template <class Emit>
 inline void product(const Matrix& w, const Rows& x, int first, int last, Emit&& emit) {
     const int bytes = x.k * int(w.whole ? sizeof(quantum) : sizeof(float));
-    const int block = std::max(R, (1 << 17) / bytes / R * R);
+    const int block = std::max(R, (3 << 17) / bytes / R * R);
     for (int from = 0; from < x.m; from += block) {
         const int to = std::min(x.m, from + block);
         for (int panel = first; panel < last; panel++)

@@ -77,60 +77,101 @@ struct Norm {
 struct Space {
     Rows rows;
     Buffer<float> normed, projected, context, inner, gate, scores;
-    std::vector<const float*> keys, values;
 };
 
-// softmax(q k^T / sqrt(d)) v for one query with all its heads, over `count` places.
-inline void attend(const Shape& shape, const float* q, const float* const* keys, const float* const* values, int count, Buffer<float>& scores,
+// softmax(q k^T / sqrt(d)) v for one query of one head over `count` keys and values, which lie `stride` apart at `places`, or one after
+// another where that is null.
+template <class T>
+inline void attend(int d, const float* q, const T* keys, const T* values, int stride, const int32_t* places, int count, Buffer<float>& scores,
                    float* to) {
-    const int d = shape.d_head(), group = shape.n_heads / shape.n_kv_heads, width = round_up(count, W), whole = d / W * W;
+    const int width = round_up(count, W), whole = d / W * W;
     float* weight = scores.reserve(width);
     const float scale = 1.0f / std::sqrt(float(d));
-    for (int head = 0; head < shape.n_heads; head++, q += d, to += d) {
-        const int at = head / group * d;
-        vf most = all(-INFINITY);
-        int t = 0;
-        for (; t + 4 <= count; t += 4) {
-            const float *k0 = keys[t] + at, *k1 = keys[t + 1] + at, *k2 = keys[t + 2] + at, *k3 = keys[t + 3] + at;
-            vf s0 = all(0), s1 = all(0), s2 = all(0), s3 = all(0);
-            for (int i = 0; i < whole; i += W) {
-                const vf each = load(q + i);
-                s0 += each * load(k0 + i), s1 += each * load(k1 + i), s2 += each * load(k2 + i), s3 += each * load(k3 + i);
-            }
-            _mm_storeu_ps(weight + t, sums(s0, s1, s2, s3));
-        }
-        for (; t < count; t++) {
-            vf s = all(0);
-            for (int i = 0; i < whole; i += W) s += load(q + i) * load(keys[t] + at + i);
-            _mm_store_ss(weight + t, sums(s, s, s, s));
-        }
-        for (t = 0; t < count; t++) {
-            float dot = weight[t];
-            for (int i = whole; i < d; i++) dot += q[i] * keys[t][at + i];
-            weight[t] = dot * scale;
-        }
-        for (t = count; t < width; t++) weight[t] = -INFINITY;
-        for (t = 0; t < width; t += W) most = max(most, load(weight + t));
-        const float highest = largest(most);
-        vf total = all(0);
-        for (t = 0; t < width; t += W) {
-            vf e = exp(load(weight + t) - highest);
-            store(weight + t, e);
-            total += e;
-        }
-        const float by = 1.0f / sum(total);
+    auto at = [=](int t) { return size_t(places ? places[t] : t) * stride; };
+    int t = 0;
+    for (; t + 4 <= count; t += 4) {
+        const T *k0 = keys + at(t), *k1 = keys + at(t + 1), *k2 = keys + at(t + 2), *k3 = keys + at(t + 3);
+        vf s0 = all(0), s1 = all(0), s2 = all(0), s3 = all(0);
         for (int i = 0; i < whole; i += W) {
-            vf mean = all(0);
-            for (t = 0; t < count; t++) mean += load(values[t] + at + i) * weight[t];
-            store(to + i, mean * by);
+            const vf each = load(q + i);
+            s0 += each * load(k0 + i), s1 += each * load(k1 + i), s2 += each * load(k2 + i), s3 += each * load(k3 + i);
         }
-        for (int i = whole; i < d; i++) {
-            float mean = 0;
-            for (t = 0; t < count; t++) mean += values[t][at + i] * weight[t];
-            to[i] = mean * by;
+        _mm_storeu_ps(weight + t, sums(s0, s1, s2, s3));
+    }
+    for (; t < count; t++) {
+        vf s = all(0);
+        for (int i = 0; i < whole; i += W) s += load(q + i) * load(keys + at(t) + i);
+        _mm_store_ss(weight + t, sums(s, s, s, s));
+    }
+    if (whole < d)
+        for (t = 0; t < count; t++)
+            for (int i = whole; i < d; i++) weight[t] += q[i] * number(keys[at(t) + i]);
+    for (t = count; t < width; t++) weight[t] = -INFINITY;
+    vf most = all(-INFINITY), total = all(0);
+    for (t = 0; t < width; t += W) most = max(most, load(weight + t));
+    const float highest = largest(most);
+    for (t = 0; t < width; t += W) {
+        vf e = exp((load(weight + t) - highest) * scale);
+        store(weight + t, e);
+        total += e;
+    }
+    const float by = 1.0f / sum(total);
+    int i = 0;
+    for (; i + 4 * W <= d; i += 4 * W) {
+        vf m0 = all(0), m1 = all(0), m2 = all(0), m3 = all(0);
+        for (t = 0; t < count; t++) {
+            const T* v = values + at(t) + i;
+            const vf share = all(weight[t]);
+            m0 += load(v) * share, m1 += load(v + W) * share, m2 += load(v + 2 * W) * share, m3 += load(v + 3 * W) * share;
         }
+        store(to + i, m0 * by), store(to + i + W, m1 * by), store(to + i + 2 * W, m2 * by), store(to + i + 3 * W, m3 * by);
+    }
+    for (; i < whole; i += W) {
+        vf mean = all(0);
+        for (t = 0; t < count; t++) mean += load(values + at(t) + i) * weight[t];
+        store(to + i, mean * by);
+    }
+    for (; i < d; i++) {
+        float mean = 0;
+        for (t = 0; t < count; t++) mean += number(values[at(t) + i]) * weight[t];
+        to[i] = mean * by;
     }
 }
+
+// Keys and values of a layer for the places of one sentence: [head, place, d], so that what a head reads lies together.
+template <class T>
+class Memory {
+   public:
+    void resize(const Shape& shape, int places) {
+        const int d = shape.d_head(), heads = shape.n_kv_heads;
+        Buffer<T> more(size_t(2) * heads * places * d);
+        for (int head = 0; head < 2 * heads && room; head++)
+            std::copy_n(held + size_t(head) * room * d, size_t(room) * d, more + size_t(head) * places * d);
+        held = std::move(more);
+        room = places;
+    }
+    // Put one place's keys and values [2 * d_kv] there.
+    void write(const Shape& shape, int place, const float* key_value) {
+        const int d = shape.d_head(), whole = d / W * W;
+        for (int head = 0; head < 2 * shape.n_kv_heads; head++, key_value += d) {
+            T* to = held + (size_t(head) * room + place) * d;
+            for (int i = 0; i < whole; i += W) store(to + i, load(key_value + i));
+            for (int i = whole; i < d; i++) put(to + i, key_value[i]);
+        }
+    }
+    // What a query [d_model] with all its heads finds at `count` places.
+    void look(const Shape& shape, const float* q, const int32_t* places, int count, Buffer<float>& scores, float* to) const {
+        const int d = shape.d_head(), group = shape.n_heads / shape.n_kv_heads;
+        for (int head = 0; head < shape.n_heads; head++) {
+            const T* keys = held + size_t(head / group) * room * d;
+            attend(d, q + head * d, keys, keys + size_t(shape.n_kv_heads) * room * d, d, places, count, scores, to + head * d);
+        }
+    }
+    int room = 0;
+
+   private:
+    Buffer<T> held;
+};
 
 // Self-attention with its projections, or attention to a memory, whose keys and values are projected apart.
 struct Attention {
@@ -252,7 +293,7 @@ class Model {
     Shape shape;
     int stride;  // between vectors of d_model numbers
 
-    Model(const Shape& given, Tensors tensors) : shape(given), stride(round_up(given.d_model, P)) {
+    Model(const Shape& given, Tensors tensors) : shape(given), stride(apart<float>(round_up(given.d_model, P))) {
         const float *src = tensors.take(), *tgt = tensors.take(), *head = tensors.take(), *head_bias = tensors.take();
         const Matrix::Part out = {head, head_bias, shape.tgt_vocab};
         output.fill(&out, 1, shape.d_model, shape.whole);
@@ -308,7 +349,7 @@ class Model {
     void feed_forward(const Block& block, float* x, int m, Space& space) const {
         const FeedForward& ffn = block.ffn;
         const Rows& rows = enter(x, m, block.ffn_norm, space);
-        const int wide = ffn.up.padded;
+        const int wide = apart<float>(ffn.up.padded);
         float* inner = space.inner.reserve(size_t(m) * wide);
         const Activation kind = shape.activation;
         if (kind == Activation::swiglu) {

@@ -95,19 +95,20 @@ class Best {
     }
 };
 
-// A sentence that is being translated.
+// An unfinished hypothesis.
+struct Row {
+    float log_prob;
+    std::vector<int32_t> tokens;
+    std::vector<float> token_log_probs;
+    std::vector<int32_t> path;  // at each step, the place that it or its ancestor has written
+};
+
+// A sentence that is being translated. T is the kind of number that keys and values are kept as.
+template <class T>
 struct Sentence {
-    int number, length, limit;               // its place among all, its source tokens, the most steps
-    std::shared_ptr<std::vector<Buffer<float>>> memory;  // of each layer, keys and values of the sources of a group
-    size_t offset = 0;                        // where those of this sentence begin
-    std::vector<std::vector<float>> cache;    // of each layer, keys and values [step, beam, 2 * d_kv]
+    int number, length, limit;              // its place among all, its source tokens, the most steps
+    std::vector<Memory<T>> source, target;  // of each layer; the places of the target are step * beam + column
     int steps = 0;
-    struct Row {
-        float log_prob;
-        std::vector<int32_t> tokens;
-        std::vector<float> token_log_probs;
-        std::vector<int32_t> path;  // at each step, the column of the cache that it or its ancestor has written
-    };
     std::vector<Row> rows;
     std::vector<Hypothesis> finished;
 };
@@ -117,19 +118,23 @@ struct Work {
     const Model& model;
     const Settings settings;
     const int32_t *sources, *lengths, *limits;  // sources one after another
-    const int count;
+    const int count, threads;
     std::vector<size_t> starts;
     std::vector<std::vector<Hypothesis>> results;
     std::atomic<int> next{0};
 
-    Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits, int n)
-        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), results(n) {
+    Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits, int n,
+         int n_threads)
+        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), threads(n_threads), results(n) {
         size_t at = 0;
         for (int i = 0; i < n; i++) starts.push_back(at), at += lengths[i];
     }
 };
 
+template <class T>
 class Search {
+    static constexpr int TOKENS = 256;  // of sources that are encoded together: their activations stay in the cache
+
    public:
     Search(Work& given) : work(given), model(given.model), shape(given.model.shape), settings(given.settings) {}
 
@@ -148,45 +153,59 @@ class Search {
     const Model& model;
     const Shape& shape;
     const Settings& settings;
-    std::vector<std::unique_ptr<Sentence>> active, spare;
+    std::vector<std::unique_ptr<Sentence<T>>> active, spare;
     Space space;
+    Memory<float> memory;  // of a sentence that is being encoded
     Buffer<float> x, logits;
     std::vector<Best> best;
 
-    // Take waiting sentences into the batch: encode them and project their memories.
+    // Take waiting sentences into the batch, as many as there are places, but no more than this thread's share of what is left.
     void admit(int places) {
-        const int first = work.next.fetch_add(places), last = std::min(work.count, first + places);
-        if (first >= last) return;
-        int tokens = 0;
-        for (int i = first; i < last; i++) tokens += work.lengths[i];
+        const int left = std::max(0, work.count - work.next.load());
+        const int taken = std::min(places, (left + work.threads - 1) / work.threads);
+        const int first = work.next.fetch_add(taken), last = std::min(work.count, first + taken);
+        for (int from = first, to; from < last; from = to) {
+            int tokens = work.lengths[from];
+            for (to = from + 1; to < last && tokens + work.lengths[to] <= TOKENS; to++) tokens += work.lengths[to];
+            read(from, to, tokens);
+        }
+    }
+
+    // Encode the sentences from `first` to before `last`, and project their memories.
+    void read(int first, int last, int tokens) {
         encode(first, last, tokens);
-        auto memory = std::make_shared<std::vector<Buffer<float>>>(shape.decoder_layers);
+        const size_t before = active.size();
+        for (int i = first; i < last; i++) active.push_back(sentence(i));
         const Rows& rows = model.read(x, tokens, shape.d_model, model.stride, space);
         for (int layer = 0; layer < shape.decoder_layers; layer++) {
             const Attention& attention = model.decoder[layer].cross_attn;
-            const int stride = attention.key_value.padded;
-            float* to = (*memory)[layer].reserve(size_t(tokens) * stride);
-            model.write(attention.key_value, rows, to, stride);
-            if (shape.core == Core::cosine)
-                for (int row = 0; row < tokens; row++) attention.turn_keys(to + size_t(row) * stride, nullptr);
+            const int wide = apart<float>(attention.key_value.padded);
+            float* each = space.projected.reserve(size_t(tokens) * wide);
+            model.write(attention.key_value, rows, each, wide);
+            for (size_t i = before; i < active.size(); i++)
+                for (int t = 0; t < active[i]->length; t++, each += wide) {
+                    if (shape.core == Core::cosine) attention.turn_keys(each, nullptr);
+                    active[i]->source[layer].write(shape, t, each);
+                }
         }
-        size_t offset = 0;
-        for (int i = first; i < last; i++) {
-            std::unique_ptr<Sentence> sentence;
-            if (spare.empty()) {
-                sentence = std::make_unique<Sentence>();
-                sentence->cache.resize(shape.decoder_layers);
-            } else {
-                sentence = std::move(spare.back());
-                spare.pop_back();
-            }
-            sentence->number = i, sentence->length = work.lengths[i], sentence->limit = work.limits[i];
-            sentence->memory = memory, sentence->offset = offset, sentence->steps = 0;
-            sentence->finished.clear();
-            sentence->rows.assign(1, {0.0f, {}, {}, {}});
-            offset += work.lengths[i];
-            active.push_back(std::move(sentence));
+    }
+
+    std::unique_ptr<Sentence<T>> sentence(int number) {
+        std::unique_ptr<Sentence<T>> made;
+        if (spare.empty()) {
+            made = std::make_unique<Sentence<T>>();
+            made->source.resize(shape.decoder_layers);
+            made->target.resize(shape.decoder_layers);
+        } else {
+            made = std::move(spare.back());
+            spare.pop_back();
         }
+        made->number = number, made->length = work.lengths[number], made->limit = work.limits[number], made->steps = 0;
+        made->finished.clear();
+        made->rows.assign(1, {0.0f, {}, {}, {}});
+        for (auto& memory : made->source)
+            if (memory.room < made->length) memory.resize(shape, made->length);
+        return made;
     }
 
     // The memories of some sentences, in x.
@@ -202,18 +221,17 @@ class Search {
         float* context = zeroed(space.context, tokens);
         for (const Block& block : model.encoder) {
             const Attention& attention = block.self_attn;
-            const int wide = attention.query_key_value.padded;
+            const int wide = apart<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(tokens) * wide);
             model.write(attention.query_key_value, model.enter(x, tokens, block.self_norm, space), all, wide);
             for (int row = 0; row < tokens; row++) turn(attention, all + size_t(row) * wide, at[row]);
             int row = 0;
             for (int i = first; i < last; i++) {
                 const int n = work.lengths[i];
-                point(n, [&](int t) { return all + size_t(row + t) * wide + d; });
-                for (int t = 0; t < n; t++)
-                    attend(shape, all + size_t(row + t) * wide, space.keys.data(), space.values.data(), n, space.scores,
-                           context + size_t(row + t) * stride);
-                row += n;
+                if (memory.room < n) memory.resize(shape, n);
+                for (int t = 0; t < n; t++) memory.write(shape, t, all + size_t(row + t) * wide + d);
+                for (int t = 0; t < n; t++, row++)
+                    memory.look(shape, all + size_t(row) * wide, nullptr, n, space.scores, context + size_t(row) * stride);
             }
             model.add_attention(attention, context, x, tokens, space);
             model.leave(x, tokens, block.self_norm);
@@ -233,17 +251,6 @@ class Search {
         attention.turn_queries(query_key_value, model.angles_at(at));
         attention.turn_keys(query_key_value + shape.d_model, model.angles_at(at));
     }
-    // Where the keys and values of `count` places lie; values stand right behind keys.
-    template <class Where>
-    void point(int count, Where&& where) {
-        space.keys.resize(count);
-        space.values.resize(count);
-        for (int t = 0; t < count; t++) {
-            space.keys[t] = where(t);
-            space.values[t] = space.keys[t] + shape.d_kv();
-        }
-    }
-
     // One more token for every hypothesis.
     void step() {
         int m = 0;
@@ -266,7 +273,6 @@ class Search {
                 active[kept++].swap(sentence);
             } else {
                 work.results[sentence->number] = std::move(sentence->finished);
-                sentence->memory.reset();
                 spare.push_back(std::move(sentence));
             }
             row += width;
@@ -276,27 +282,26 @@ class Search {
 
     void through(int layer, int m) {
         const Block& block = model.decoder[layer];
-        const int stride = model.stride, d = shape.d_model, width = 2 * shape.d_kv(), beam = settings.beam;
+        const int stride = model.stride, beam = settings.beam;
         float* context = zeroed(space.context, m);
         {
             const Attention& attention = block.self_attn;
-            const int wide = attention.query_key_value.padded;
+            const int wide = apart<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
             model.write(attention.query_key_value, model.enter(x, m, block.self_norm, space), all, wide);
             int row = 0;
             for (auto& sentence : active) {
-                std::vector<float>& cache = sentence->cache[layer];
-                const size_t needed = size_t(sentence->steps + 1) * beam * width;
-                if (cache.size() < needed) cache.resize(std::max(needed, std::max(2 * cache.size(), size_t(16) * beam * width)));
-                for (size_t column = 0; column < sentence->rows.size(); column++) {
-                    turn(attention, all + size_t(row + column) * wide, sentence->steps);
-                    std::copy_n(all + size_t(row + column) * wide + d, width, &cache[(size_t(sentence->steps) * beam + column) * width]);
-                    if (layer == 0) sentence->rows[column].path.push_back(column);
+                Memory<T>& target = sentence->target[layer];
+                const int first = sentence->steps * beam, n = sentence->rows.size();
+                if (target.room < first + beam) target.resize(shape, std::max(16 * beam, 2 * target.room));
+                for (int i = 0; i < n; i++) {
+                    float* each = all + size_t(row + i) * wide;
+                    turn(attention, each, sentence->steps);
+                    target.write(shape, first + i, each + shape.d_model);
+                    if (layer == 0) sentence->rows[i].path.push_back(first + i);
                 }
                 for (auto& each : sentence->rows) {
-                    point(sentence->steps + 1, [&](int t) { return &cache[(size_t(t) * beam + each.path[t]) * width]; });
-                    attend(shape, all + size_t(row) * wide, space.keys.data(), space.values.data(), sentence->steps + 1, space.scores,
-                           context + size_t(row) * stride);
+                    target.look(shape, all + size_t(row) * wide, each.path.data(), sentence->steps + 1, space.scores, context + size_t(row) * stride);
                     row++;
                 }
             }
@@ -305,19 +310,16 @@ class Search {
         }
         {
             const Attention& attention = block.cross_attn;
-            const int wide = attention.query.padded, memory_stride = attention.key_value.padded;
+            const int wide = apart<float>(attention.query.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
             model.write(attention.query, model.enter(x, m, block.cross_norm, space), all, wide);
             int row = 0;
-            for (auto& sentence : active) {
-                const float* memory = (*sentence->memory)[layer] + sentence->offset * memory_stride;
-                point(sentence->length, [&](int t) { return memory + size_t(t) * memory_stride; });
-                for (size_t each = 0; each < sentence->rows.size(); each++, row++) {
-                    if (shape.core == Core::cosine) attention.turn_queries(all + size_t(row) * wide, nullptr);
-                    attend(shape, all + size_t(row) * wide, space.keys.data(), space.values.data(), sentence->length, space.scores,
-                           context + size_t(row) * stride);
+            for (auto& sentence : active)
+                for (size_t i = 0; i < sentence->rows.size(); i++, row++) {
+                    float* q = all + size_t(row) * wide;
+                    if (shape.core == Core::cosine) attention.turn_queries(q, nullptr);
+                    sentence->source[layer].look(shape, q, nullptr, sentence->length, space.scores, context + size_t(row) * stride);
                 }
-            }
             model.add_attention(attention, context, x, m, space);
             model.leave(x, m, block.cross_norm);
         }
@@ -362,7 +364,7 @@ class Search {
     std::vector<Candidate> candidates;
 
     // Choose a sentence's next hypotheses. Returns false once it is done.
-    bool advance(Sentence& sentence, const Best* found) {
+    bool advance(Sentence<T>& sentence, const Best* found) {
         candidates.clear();
         for (size_t parent = 0; parent < sentence.rows.size(); parent++)
             for (auto [logit, token] : found[parent].found) {
@@ -372,10 +374,10 @@ class Search {
         std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.log_prob > b.log_prob; });
         if (int(candidates.size()) > 2 * settings.beam) candidates.resize(2 * settings.beam);
         const int length = ++sentence.steps;
-        std::vector<Sentence::Row> next;
+        std::vector<Row> next;
         int rank = 0;
         for (const Candidate& each : candidates) {
-            const Sentence::Row& parent = sentence.rows[each.parent];
+            const Row& parent = sentence.rows[each.parent];
             if (each.token == shape.eos_id) {
                 if (rank < settings.beam) finish(sentence, parent, &each.token_log_prob);
             } else if (int(next.size()) < settings.beam) {
@@ -389,7 +391,7 @@ class Search {
         bool done = next.empty() || length == sentence.limit;
         if (done) {
             if (sentence.finished.empty())
-                for (const Sentence::Row& row : next.empty() ? sentence.rows : next) finish(sentence, row, nullptr);
+                for (const Row& row : next.empty() ? sentence.rows : next) finish(sentence, row, nullptr);
         } else {
             const auto& best_of = sentence.finished;
             if (settings.stop_at_first || settings.beam == 1)
@@ -404,7 +406,7 @@ class Search {
     }
 
     // Add a hypothesis to a sentence's list, best first; unfinished ones come as they are.
-    void finish(Sentence& sentence, const Sentence::Row& row, const float* end) {
+    void finish(Sentence<T>& sentence, const Row& row, const float* end) {
         Hypothesis found;
         found.tokens = row.tokens;
         found.token_log_probs = row.token_log_probs;

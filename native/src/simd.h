@@ -33,6 +33,22 @@ inline vf load(const float* p) {
     return x;
 }
 inline void store(float* p, vf x) { std::memcpy(p, &x, sizeof x); }
+// Half floats, for what is kept long and read once a step.
+struct half {
+    uint16_t bits;
+};
+#if defined(__AVX512VNNI__)
+inline vf load(const half* p) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+inline void store(half* p, vf x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT)); }
+#else
+inline vf load(const half* p) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+inline void store(half* p, vf x) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT)); }
+#endif
+inline float number(float x) { return x; }
+inline float number(half x) { return _cvtsh_ss(x.bits); }
+inline void put(float* p, float x) { *p = x; }
+inline void put(half* p, float x) { p->bits = _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT); }
+
 inline vf all(float x) { return x - vf{}; }
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf min(vf a, vf b) { return a < b ? a : b; }
