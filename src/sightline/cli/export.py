@@ -7,7 +7,7 @@ import typer
 
 from sightline.errors import ConfigError, UserError, nearest
 
-ENGINES = ("ctranslate2", "hugging-face")
+ENGINES = ("ctranslate2", "hugging-face", "onnx")
 
 
 def export(
@@ -47,6 +47,15 @@ def export(
         say(
             console,
             f"Written. In Python: ctranslate2.Translator('{out}'). How its input is made: {out / 'sightline.json'}",
+        )
+    elif engine == "onnx":
+        from sightline.interop.onnx import export_onnx
+
+        with console.status("Writing encoder and decoder, which takes about half a minute ..."):
+            export_onnx(bundle, out)
+        say(
+            console,
+            f"Written: {out / 'encoder.onnx'}, {out / 'decoder.onnx'}. In Python: sightline.interop.onnx.OnnxModel('{out}').",
         )
     else:
         from sightline.interop.hugging_face import export_hugging_face

@@ -1,0 +1,56 @@
+"""ONNX: the same tokens from onnxruntime, under the same search."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sightline.bundle import Bundle
+from sightline.decoding import DecodingSettings, beam_search
+from sightline.errors import BundleError
+from sightline.interop.onnx import OnnxModel, export_onnx
+
+VARIANTS: list[Any] = [
+    pytest.param({"n_encoder_layers": 1, "n_decoder_layers": 2}, id="as published"),
+    pytest.param(
+        {"norm_at": "pre", "norm": "rms", "position": "rotary", "n_kv_heads": 2, "feedforward": "swiglu"},
+        id="of today",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        {"attention": "cosine", "position": "learned", "n_kv_heads": 1, "output_bias": True},
+        id="cosine, learned",
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_the_same_tokens_for_any_number_of_sentences_of_any_length(
+    make_bundle: Callable[..., Bundle], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    exported = make_bundle(**settings)
+    export_onnx(exported, tmp_path / "onnx")
+    found = OnnxModel(tmp_path / "onnx")
+    for sources in ([[5, 6, 7, 8, 9, 10, 11, 2], [12, 13, 2, 0, 0, 0, 0, 0]], [[14, 2]], [[9, 2], [8, 2], [7, 2]]):
+        for search in (
+            DecodingSettings(beam=3, n_best=3, max_len_ratio=1.0, max_len_extra=8),
+            DecodingSettings(beam=1),
+        ):
+            src = torch.tensor(sources)
+            ours, theirs = beam_search(exported.model, src, search), beam_search(found, src, search)
+            assert [[h.tokens for h in each] for each in ours] == [[h.tokens for h in each] for each in theirs]
+            for each, other in zip(ours, theirs, strict=True):
+                assert [h.score for h in each] == pytest.approx([h.score for h in other], rel=1e-4)
+    assert found.tokenizer.to_json() == exported.tokenizer.to_json()
+
+
+def test_a_folder_that_holds_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no encoder\.onnx.*export onnx"):
+        OnnxModel(tmp_path)
+    for name in ("encoder.onnx", "decoder.onnx", "sightline.json", "sightline-tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(BundleError, match="is damaged"):
+        OnnxModel(tmp_path)
