@@ -9,6 +9,7 @@ using namespace sightline;
 
 namespace {
 thread_local std::string error;
+constexpr int MOST_INSIDE = 8;  // threads that share a product: more would wait longer for each other than they compute
 
 template <class Do>
 auto guarded(Do&& act) -> decltype(act()) {
@@ -33,22 +34,24 @@ EXPORTED Model* sightline_model(const Shape* shape, const float* const* tensors,
 
 EXPORTED void sightline_free_model(Model* model) { delete model; }
 
-// Translations of `count` sentences, whose tokens stand one after another in `sources`; threads work side by side.
+// Translations of `count` sentences, whose tokens stand one after another in `sources`. Threads work side by side, or together where
+// there are fewer sentences.
 EXPORTED Work* sightline_search(const Model* model, const Settings* settings, const int32_t* sources, const int32_t* lengths, const int32_t* limits,
                        int count, int n_threads) {
     return guarded([&] {
-        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count, n_threads);
-        std::vector<std::string> problems(n_threads);
+        const int inside = count < n_threads ? std::min(n_threads, MOST_INSIDE) : 1, searches = inside > 1 ? 1 : n_threads;
+        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count, searches);
+        std::vector<std::string> problems(searches);
         auto run = [&](int number) {
             try {
-                if (model->shape.whole) Search<half>(*work).run();
-                else Search<float>(*work).run();
+                if (model->shape.whole) Search<half>(*work, inside).run();
+                else Search<float>(*work, inside).run();
             } catch (const std::exception& problem) {
                 problems[number] = problem.what();
             }
         };
         std::vector<std::thread> others;
-        for (int number = 1; number < n_threads; number++) others.emplace_back(run, number);
+        for (int number = 1; number < searches; number++) others.emplace_back(run, number);
         run(0);
         for (auto& thread : others) thread.join();
         for (auto& problem : problems)

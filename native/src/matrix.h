@@ -7,6 +7,7 @@
 #include <new>
 
 #include "simd.h"
+#include "team.h"
 
 namespace sightline {
 
@@ -232,7 +233,7 @@ inline void product_of_rows(const Matrix& w, const Rows& x, int row, int count, 
 
 // The same for all rows and the panels from `first` to before `last`. A block of rows that stays in the cache meets panel after panel.
 template <class Emit>
-inline void product(const Matrix& w, const Rows& x, int first, int last, Emit&& emit) {
+inline void product_of_panels(const Matrix& w, const Rows& x, int first, int last, Emit&& emit) {
     const int bytes = x.k * int(w.whole ? sizeof(quantum) : sizeof(float));
     const int block = std::max(R, (3 << 17) / bytes / R * R);
     for (int from = 0; from < x.m; from += block) {
@@ -240,6 +241,18 @@ inline void product(const Matrix& w, const Rows& x, int first, int last, Emit&& 
         for (int panel = first; panel < last; panel++)
             for (int row = from; row < to; row += R) product_of_rows(w, x, row, std::min(R, to - row), panel, emit);
     }
+}
+
+constexpr int64_t WORTH_SHARING = 400'000;  // products of two numbers; fewer are done before others have begun
+
+// The same for all panels.
+template <class Emit>
+inline void product(const Matrix& w, const Rows& x, Team& team, Emit&& emit) {
+    if (team.size == 1 || int64_t(x.m) * w.n * w.k < WORTH_SHARING) return product_of_panels(w, x, 0, w.panels(), emit);
+    team.run([&](int number) {
+        const int all = w.panels();
+        product_of_panels(w, x, all * number / team.size, all * (number + 1) / team.size, emit);
+    });
 }
 
 }  // namespace sightline

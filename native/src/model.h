@@ -73,8 +73,10 @@ struct Norm {
     }
 };
 
-// Room for what a layer computes; one for each thread.
+// Room for what a layer computes; one for each search.
 struct Space {
+    explicit Space(Team& with) : team(with) {}
+    Team& team;  // with which it shares its products
     Rows rows;
     Buffer<float> normed, projected, context, inner, gate, scores;
 };
@@ -344,7 +346,7 @@ class Model {
     }
     // What was attended to goes through the output projection and is added to x.
     void add_attention(const Attention& attention, const float* context, float* x, int m, Space& space) const {
-        add(attention.output, read(context, m, shape.d_model, stride, space), x);
+        add(attention.output, read(context, m, shape.d_model, stride, space), x, space);
     }
     void feed_forward(const Block& block, float* x, int m, Space& space) const {
         const FeedForward& ffn = block.ffn;
@@ -354,22 +356,22 @@ class Model {
         const Activation kind = shape.activation;
         if (kind == Activation::swiglu) {
             float* gate = space.gate.reserve(size_t(m) * wide);
-            write(ffn.gate, rows, gate, wide);
-            product(ffn.up, rows, 0, ffn.up.panels(), [=](int row, int column, const vf* y) {
+            write(ffn.gate, rows, gate, wide, space);
+            product(ffn.up, rows, space.team, [=](int row, int column, const vf* y) {
                 const size_t at = size_t(row) * wide + column;
                 for (int v = 0; v < V; v++) store(inner + at + v * W, activated(Activation::silu, load(gate + at + v * W)) * y[v]);
             });
         } else {
-            product(ffn.up, rows, 0, ffn.up.panels(), [=](int row, int column, const vf* y) {
+            product(ffn.up, rows, space.team, [=](int row, int column, const vf* y) {
                 for (int v = 0; v < V; v++) store(inner + size_t(row) * wide + column + v * W, activated(kind, y[v]));
             });
         }
-        add(ffn.down, read(inner, m, shape.d_ff, wide, space), x);
+        add(ffn.down, read(inner, m, shape.d_ff, wide, space), x, space);
         leave(x, m, block.ffn_norm);
     }
     // y = x w^T + bias, vectors of y `to_stride` apart.
-    void write(const Matrix& w, const Rows& rows, float* to, int to_stride) const {
-        product(w, rows, 0, w.panels(), [=](int row, int column, const vf* y) {
+    void write(const Matrix& w, const Rows& rows, float* to, int to_stride, Space& space) const {
+        product(w, rows, space.team, [=](int row, int column, const vf* y) {
             for (int v = 0; v < V; v++) store(to + size_t(row) * to_stride + column + v * W, y[v]);
         });
     }
@@ -393,8 +395,8 @@ class Model {
         for (int i = 0; i < d; i++) to[i] = to[i] * scale + (place ? place[size_t(at) * d + i] : 0.0f);
         std::fill(to + d, to + stride, 0.0f);
     }
-    void add(const Matrix& w, const Rows& rows, float* x) const {
-        product(w, rows, 0, w.panels(), [this, x](int row, int column, const vf* y) {
+    void add(const Matrix& w, const Rows& rows, float* x, Space& space) const {
+        product(w, rows, space.team, [this, x](int row, int column, const vf* y) {
             float* to = x + size_t(row) * stride + column;
             for (int v = 0; v < V; v++) store(to + v * W, load(to + v * W) + y[v]);
         });

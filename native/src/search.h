@@ -44,26 +44,22 @@ struct Hypothesis {
 class Best {
    public:
     void clear(int count) {
-        most = -INFINITY, total = 0, wanted = count;
+        wanted = count;
+        parts.clear();
         found.clear();
     }
     // `n` more logits (a multiple of W), of the tokens from `first` on; those from `vocab` on are none.
     void see(float* logits, int n, int first, int vocab, const int32_t* forbidden, int n_forbidden) {
         for (int i = std::max(0, vocab - first); i < n; i++) logits[i] = -INFINITY;
-        vf highest = all(-INFINITY);
+        vf highest = all(-INFINITY), sums = all(0);
         for (int i = 0; i < n; i += W) highest = max(highest, load(logits + i));
-        const float block = largest(highest);
-        if (block > most) {
-            total *= std::exp(most - block);
-            most = block;
-        }
-        vf part = all(0);
-        for (int i = 0; i < n; i += W) part += roughly_exp(load(logits + i) - most);
-        total += sum(part);
+        const float most = largest(highest);
+        for (int i = 0; i < n; i += W) sums += roughly_exp(load(logits + i) - most);
+        parts.push_back({most, sum(sums)});
         for (int i = 0; i < n_forbidden; i++)
             if (forbidden[i] >= first && forbidden[i] < first + n) logits[forbidden[i] - first] = -INFINITY;
         float bar = full() ? found.back().first : -INFINITY;
-        if (!(block > bar)) return;
+        if (!(most > bar)) return;
         for (int i = 0; i < n; i += W) {
             if (!any_above(load(logits + i), bar)) continue;
             for (int j = i; j < i + W; j++)
@@ -73,11 +69,23 @@ class Best {
                 }
         }
     }
-    float log_prob(float logit) const { return (logit - most) - std::log(total); }
+    // What another has seen of later tokens.
+    void join(const Best& later) {
+        parts.insert(parts.end(), later.parts.begin(), later.parts.end());
+        for (auto [logit, token] : later.found)
+            if (!full() || logit > found.back().first) insert(logit, token);
+    }
+    // The logarithm of the sum of all exp(logit); added up part by part, so that it is the same whoever has seen the parts.
+    float log_sum() const {
+        float most = -INFINITY, total = 0;
+        for (auto& part : parts) most = std::max(most, part.first);
+        for (auto& part : parts) total += part.second * std::exp(part.first - most);
+        return most + std::log(total);
+    }
     std::vector<std::pair<float, int32_t>> found;
 
    private:
-    float most = 0, total = 0;
+    std::vector<std::pair<float, float>> parts;  // the largest logit of each part of the vocabulary, and the sum of exp(logit - that)
     int wanted = 0;
 
     bool full() const { return int(found.size()) == wanted; }
@@ -136,7 +144,8 @@ class Search {
     static constexpr int TOKENS = 256;  // of sources that are encoded together: their activations stay in the cache
 
    public:
-    Search(Work& given) : work(given), model(given.model), shape(given.model.shape), settings(given.settings) {}
+    // `inside` threads share each product.
+    Search(Work& given, int inside) : work(given), model(given.model), shape(given.model.shape), settings(given.settings), team(inside), space(team) {}
 
     void run() {
         const int most = std::max(1, settings.rows / settings.beam);
@@ -154,10 +163,11 @@ class Search {
     const Shape& shape;
     const Settings& settings;
     std::vector<std::unique_ptr<Sentence<T>>> active, spare;
+    Team team;
     Space space;
     Memory<float> memory;  // of a sentence that is being encoded
     Buffer<float> x, logits;
-    std::vector<Best> best;
+    std::vector<std::vector<Best>> found_by;  // of each thread, for each row
 
     // Take waiting sentences into the batch, as many as there are places, but no more than this thread's share of what is left.
     void admit(int places) {
@@ -181,7 +191,7 @@ class Search {
             const Attention& attention = model.decoder[layer].cross_attn;
             const int wide = apart<float>(attention.key_value.padded);
             float* each = space.projected.reserve(size_t(tokens) * wide);
-            model.write(attention.key_value, rows, each, wide);
+            model.write(attention.key_value, rows, each, wide, space);
             for (size_t i = before; i < active.size(); i++)
                 for (int t = 0; t < active[i]->length; t++, each += wide) {
                     if (shape.core == Core::cosine) attention.turn_keys(each, nullptr);
@@ -223,7 +233,7 @@ class Search {
             const Attention& attention = block.self_attn;
             const int wide = apart<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(tokens) * wide);
-            model.write(attention.query_key_value, model.enter(x, tokens, block.self_norm, space), all, wide);
+            model.write(attention.query_key_value, model.enter(x, tokens, block.self_norm, space), all, wide, space);
             for (int row = 0; row < tokens; row++) turn(attention, all + size_t(row) * wide, at[row]);
             int row = 0;
             for (int i = first; i < last; i++) {
@@ -269,7 +279,7 @@ class Search {
         size_t kept = 0;
         for (auto& sentence : active) {
             const int width = sentence->rows.size();
-            if (advance(*sentence, &best[row])) {
+            if (advance(*sentence, &found_by[0][row])) {
                 active[kept++].swap(sentence);
             } else {
                 work.results[sentence->number] = std::move(sentence->finished);
@@ -288,7 +298,7 @@ class Search {
             const Attention& attention = block.self_attn;
             const int wide = apart<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
-            model.write(attention.query_key_value, model.enter(x, m, block.self_norm, space), all, wide);
+            model.write(attention.query_key_value, model.enter(x, m, block.self_norm, space), all, wide, space);
             int row = 0;
             for (auto& sentence : active) {
                 Memory<T>& target = sentence->target[layer];
@@ -312,7 +322,7 @@ class Search {
             const Attention& attention = block.cross_attn;
             const int wide = apart<float>(attention.query.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
-            model.write(attention.query, model.enter(x, m, block.cross_norm, space), all, wide);
+            model.write(attention.query, model.enter(x, m, block.cross_norm, space), all, wide, space);
             int row = 0;
             for (auto& sentence : active)
                 for (size_t i = 0; i < sentence->rows.size(); i++, row++) {
@@ -326,33 +336,39 @@ class Search {
         model.feed_forward(block, x, m, space);
     }
 
-    // The best next tokens of every row. Logits of a part of the vocabulary at a time stay in the cache.
+    // The best next tokens of every row. Logits of a part of the vocabulary at a time stay in the cache; each thread has its own parts.
     void look(int m) {
         const Matrix& output = model.output;
         const Rows& rows = model.read(x, m, shape.d_model, model.stride, space);
         const int at_once = std::max(1, 256 / P), width = at_once * P;
-        float* part = logits.reserve(R * width);
-        if (int(best.size()) < m) best.resize(m);
-        std::vector<char> may_end(m);
-        int row = 0;
-        for (auto& sentence : active)
-            for (size_t i = 0; i < sentence->rows.size(); i++, row++) {
-                best[row].clear(2 * settings.beam);
-                may_end[row] = sentence->steps >= settings.min_len;
-            }
-        const int32_t forbidden[3] = {shape.pad_id, shape.bos_id, shape.eos_id};
-        for (int panel = 0; panel < output.panels(); panel += at_once) {
-            const int last = std::min(output.panels(), panel + at_once), first_token = panel * P;
-            for (int from = 0; from < m; from += R) {
-                const int count = std::min(R, m - from);
-                for (int p = panel; p < last; p++)
-                    product_of_rows(output, rows, from, count, p, [=](int r, int column, const vf* y) {
-                        for (int v = 0; v < V; v++) store(part + (r - from) * width + column - first_token + v * W, y[v]);
-                    });
-                for (int r = 0; r < count; r++)
-                    best[from + r].see(part + r * width, (last - panel) * P, first_token, shape.tgt_vocab, forbidden, may_end[from + r] ? 2 : 3);
-            }
+        logits.reserve(size_t(team.size) * R * width);
+        std::vector<char> may_end;
+        for (auto& sentence : active) may_end.insert(may_end.end(), sentence->rows.size(), sentence->steps >= settings.min_len);
+        found_by.resize(team.size);
+        for (auto& found : found_by) {
+            found.resize(std::max<size_t>(m, found.size()));
+            for (int row = 0; row < m; row++) found[row].clear(2 * settings.beam);
         }
+        const int32_t forbidden[3] = {shape.pad_id, shape.bos_id, shape.eos_id};
+        team.run([&](int number) {
+            float* part = logits + size_t(number) * R * width;
+            std::vector<Best>& found = found_by[number];
+            const int parts = (output.panels() + at_once - 1) / at_once;
+            for (int each = parts * number / team.size; each < parts * (number + 1) / team.size; each++) {
+                const int panel = each * at_once, last = std::min(output.panels(), panel + at_once), first_token = panel * P;
+                for (int from = 0; from < m; from += R) {
+                    const int count = std::min(R, m - from);
+                    for (int p = panel; p < last; p++)
+                        product_of_rows(output, rows, from, count, p, [=](int r, int column, const vf* y) {
+                            for (int v = 0; v < V; v++) store(part + (r - from) * width + column - first_token + v * W, y[v]);
+                        });
+                    for (int r = 0; r < count; r++)
+                        found[from + r].see(part + r * width, (last - panel) * P, first_token, shape.tgt_vocab, forbidden, may_end[from + r] ? 2 : 3);
+                }
+            }
+        });
+        for (int number = 1; number < team.size; number++)
+            for (int row = 0; row < m; row++) found_by[0][row].join(found_by[number][row]);
     }
 
     struct Candidate {
@@ -366,11 +382,13 @@ class Search {
     // Choose a sentence's next hypotheses. Returns false once it is done.
     bool advance(Sentence<T>& sentence, const Best* found) {
         candidates.clear();
-        for (size_t parent = 0; parent < sentence.rows.size(); parent++)
+        for (size_t parent = 0; parent < sentence.rows.size(); parent++) {
+            const float log_sum = found[parent].log_sum();
             for (auto [logit, token] : found[parent].found) {
-                const float each = found[parent].log_prob(logit);
+                const float each = logit - log_sum;
                 candidates.push_back({sentence.rows[parent].log_prob + each, int(parent), token, each});
             }
+        }
         std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.log_prob > b.log_prob; });
         if (int(candidates.size()) > 2 * settings.beam) candidates.resize(2 * settings.beam);
         const int length = ++sentence.steps;
