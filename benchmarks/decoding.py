@@ -108,7 +108,7 @@ def main() -> None:
         "--leave-out", nargs="+", default=[], help='variants that are not measured, as in bf16 "int8 1x2"'
     )
     parser.add_argument("--engines", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--markdown", type=Path, help="file for the table")
+    parser.add_argument("--markdown", type=Path, help="file for the table; a plot is drawn beside it")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, ExitStack() as alive:
         measure(args, Path(made), alive)
@@ -197,8 +197,10 @@ HEADER = ("", "beam", "batch", "sentences/s", "sightline is", "p50 alone", "p99 
 def report(
     args: argparse.Namespace, workers: list[Worker], scores: dict[tuple[int, int], float], texts: list[str], title: str
 ) -> None:
-    lines: list[str] = [f"## {title}; {args.threads} threads, {args.rounds} rounds", ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    from sightline.cli.doctor import processor
+
+    title = f"{title}; {processor()}, {args.threads} threads, {args.rounds} rounds"
+    lines: list[str] = [f"## {title}", "", f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     table = Table(*HEADER, title=title)
     for beam in args.beams:
         own = min(statistics.median(w.file[beam]) for w in workers if w.name == "sightline")
@@ -218,9 +220,39 @@ def report(
             )
             table.add_row(*row)
             lines.append(f"| {' | '.join(row)} |")
-    Console(width=160).print(table)
+    Console(width=170).print(table)
     if args.markdown is not None:
         args.markdown.write_text("\n".join([*lines, ""]))
+        plot(args, workers, len(texts), args.markdown.with_suffix(".svg"))
+
+
+def plot(args: argparse.Namespace, workers: list[Worker], count: int, file: Path) -> None:
+    """Bars of sentences a second, a panel a beam, and of the time that a sentence alone takes."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "sightline"  # the same figures, the same file
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(args.beams) + 1, figsize=(4.6 * (len(args.beams) + 1), 3.6), squeeze=False)
+    named = [(f"{w.name} {w.variant}", w) for w in workers][::-1]
+    colours = ["#d9480f" if w.name == "sightline" else "#868e96" for _, w in named]
+    drawn = [
+        (f"beam {beam}: sentences a second", lambda w, b=beam: count / statistics.median(w.file[b]))
+        for beam in args.beams
+    ]
+    widest = max(args.beams)
+    drawn.append(
+        (f"beam {widest}, alone: median ms (shorter is better)", lambda w: 1000 * statistics.median(w.alone[widest]))
+    )
+    for place, (panel, (title, value)) in enumerate(zip(panels[0], drawn, strict=True)):
+        panel.barh([name for name, _ in named], [value(w) for _, w in named], color=colours)
+        panel.set_title(title, fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+        if place:
+            panel.set_yticks([])
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ class Runtime:
         import transformers
 
         torch.set_num_threads(setup["threads"])
+        transformers.logging.set_verbosity_error()
         kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[setup["variant"]]
         self.model = getattr(transformers, setup["class"]).from_pretrained(setup["folder"], dtype=kind).eval()
         self.sources = setup["ids"]

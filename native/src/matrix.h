@@ -186,12 +186,14 @@ inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel,
                 for (int v = 0; v < V; v++) total[r][v] = add_products(total[r][v], each[v], from[r] + step * DEPTH);
             weight += P * DEPTH;
         }
+        // Kept in registers: what `emit` writes might be any of them, as far as the compiler knows.
+        const float *scale = w.scale + column, *bias = w.bias + column, *row_scale = x.scale + row;
+        const int32_t* offset = x.offset + row;
         for (int r = 0; r < rows; r++) {
             vf y[V];
             for (int v = 0; v < V; v++) {
-                const int at = column + v * W;
-                vf number = __builtin_convertvector(total[r][v] - x.offset[row + r], vf);
-                y[v] = number * (load(w.scale + at) * x.scale[row + r]) + load(w.bias + at);
+                vf number = __builtin_convertvector(WEIGHT_ZERO ? total[r][v] - offset[r] : total[r][v], vf);
+                y[v] = number * (load(scale + v * W) * row_scale[r]) + load(bias + v * W);
             }
             emit(row + r, column, y);
         }
@@ -210,9 +212,10 @@ inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel,
                 for (int v = 0; v < V; v++) total[r][v] += each[v] * from[r][i];
             weight += P;
         }
+        const float* bias = w.bias + column;
         for (int r = 0; r < rows; r++) {
             vf y[V];
-            for (int v = 0; v < V; v++) y[v] = total[r][v] + load(w.bias + column + v * W);
+            for (int v = 0; v < V; v++) y[v] = total[r][v] + load(bias + v * W);
             emit(row + r, column, y);
         }
     }

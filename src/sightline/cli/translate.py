@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from sightline.runtime.translator import Translator
     from sightline.tasks.search import Translated
 
-WINDOW = 512
-"""Lines that are translated together at most."""
+WINDOW = 4096
+"""Lines of a file that are translated together at most: fewer at first, so that the first answer comes soon."""
+FIRST = 64
+WAITING = 512
+"""Lines that have arrived on the standard input and are translated together at most."""
 
 
 def translate(
@@ -193,11 +196,12 @@ def _batches(file: Path | None) -> Iterator[list[str]]:
     from sightline.data.lines import open_lines
 
     group: list[str] = []
+    size = min(FIRST, WINDOW)
     for _, line in open_lines(file):
         group.append(line)
-        if len(group) == WINDOW:
+        if len(group) == size:
             yield group
-            group = []
+            group, size = [], min(2 * size, WINDOW)
     if group:
         yield group
 
@@ -205,7 +209,7 @@ def _batches(file: Path | None) -> Iterator[list[str]]:
 def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     from sightline.data.lines import LONGEST_LINE, decoded_line
 
-    arrived: queue.Queue[bytes | None] = queue.Queue(2 * WINDOW)
+    arrived: queue.Queue[bytes | None] = queue.Queue(2 * WAITING)
     refused: list[OSError] = []
 
     def read() -> None:
@@ -221,7 +225,7 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     number, more = 0, True
     while more:
         group = [arrived.get()]
-        while len(group) < WINDOW and group[-1] is not None and not arrived.empty():
+        while len(group) < WAITING and group[-1] is not None and not arrived.empty():
             group.append(arrived.get())
         more = group[-1] is not None
         lines: list[str] = []
