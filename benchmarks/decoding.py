@@ -1,7 +1,8 @@
 """Translating beside other engines: sentences a second, latency, memory, cold start, and that the translations are as good.
 
     python benchmarks/decoding.py                                     the built-in model, its test set, English to Chinese
-    python benchmarks/decoding.py --model runs/base --src test.en --ref test.de --markdown docs/benchmarks/decoding.md
+    python benchmarks/decoding.py --model runs/base --src test.en --ref test.de --markdown table.md
+    python benchmarks/decoding.py --untrained --count 128             the paper's base size, translations of exactly 24 tokens
 
 sightline, CTranslate2 and Hugging Face's `generate` translate the same sentences with the same weights (`sightline export`),
 under one rule: the beam stops when as many as it is wide are finished, scores are divided by the length. Each in its own process,
@@ -28,6 +29,8 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 BATCHES = (16, 32, 64, 128, 256)
+LENGTH = 24
+"""Tokens of a translation by an untrained model, which does not know where to end."""
 VARIANTS = {
     "sightline": ("of_sightline", ("int8", "bf16", "fp32")),
     "CTranslate2": ("of_ctranslate2", ("int8 1x2", "int8 2x1", "float32 1x2", "float32 2x1")),
@@ -96,6 +99,9 @@ def start(name: str, variant: str, setup: dict[str, Any], folder: Path, tokenize
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of a trained model; the built-in one, if not given")
+    parser.add_argument(
+        "--untrained", action="store_true", help="a base model with first weights; its BLEU means nothing"
+    )
     parser.add_argument("--src", type=Path, help="sentences; those of the bundled test set, if not given")
     parser.add_argument("--ref", type=Path, help="their translations")
     parser.add_argument("--to", default="", help="target language, for models with several")
@@ -121,7 +127,7 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
     from sightline.metrics.translation import corpus_bleu
     from sightline.runtime.translator import BUILTIN
 
-    path = args.model or BUILTIN
+    path = untrained(folder / "untrained base") if args.untrained else args.model or BUILTIN
     bundle = load_bundle(path)
     texts, refs, to = sentences(args, bundle)
     tokenizer = bundle.tokenizer
@@ -134,6 +140,7 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
         "ids": ids,
         "pieces": [[names[i] for i in row[:-1]] for row in ids],
         "names": tokenizer.names_tgt(),
+        "length": LENGTH if args.untrained else 0,
     }
     folders: dict[str, dict[str, Any]] = {"sightline": {"folder": str(path)}}
     if "CTranslate2" in args.engines:
@@ -173,6 +180,23 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
         for beam in args.beams
     }
     report(args, workers, scores, texts, f"{path.name}: {bundle.config.model.d_model} wide, {len(texts)} sentences")
+
+
+def untrained(folder: Path) -> Path:
+    """A model of the paper's base size with the tokenizer of the built-in one."""
+    import torch
+
+    from sightline.bundle import Bundle, load_bundle, save_bundle
+    from sightline.models.build import ModelConfig, build_model
+    from sightline.runtime.translator import BUILTIN
+
+    known = load_bundle(BUILTIN)
+    torch.manual_seed(1)
+    config = ModelConfig()
+    model = build_model(config, known.tokenizer.src_vocab_size, known.tokenizer.tgt_vocab_size)
+    folder.mkdir()
+    save_bundle(folder, Bundle(known.config.model_copy(update={"model": config}), model, known.tokenizer, ""))
+    return folder
 
 
 def sentences(args: argparse.Namespace, bundle: Any) -> tuple[list[str], list[list[str]], str]:

@@ -17,10 +17,12 @@ class Runtime:
             setup["folder"], compute_type=kind, inter_threads=inter, intra_threads=intra
         )
         self.sources, self.ids = setup["pieces"], {name: i for i, name in enumerate(setup["names"])}
+        length = setup["length"]
+        self.rule = {"min_decoding_length": length, "max_decoding_length": length} if length else {}
 
     def translate(self, numbers: list[int], beam: int, batch: int) -> list[list[int]]:
         found = self.engine.translate_batch(
-            [self.sources[i] for i in numbers], beam_size=beam, length_penalty=1.0, max_batch_size=batch
+            [self.sources[i] for i in numbers], beam_size=beam, length_penalty=1.0, max_batch_size=batch, **self.rule
         )
         return [[self.ids[name] for name in each.hypotheses[0]] for each in found]
 

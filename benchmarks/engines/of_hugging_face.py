@@ -17,7 +17,7 @@ class Runtime:
         transformers.logging.set_verbosity_error()
         kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[setup["variant"]]
         self.model = getattr(transformers, setup["class"]).from_pretrained(setup["folder"], dtype=kind).eval()
-        self.sources = setup["ids"]
+        self.sources, self.length = setup["ids"], setup["length"]
 
     def translate(self, numbers: list[int], beam: int, batch: int) -> list[list[int]]:
         import torch
@@ -36,7 +36,8 @@ class Runtime:
                     do_sample=False,
                     length_penalty=1.0,
                     early_stopping=beam > 1,
-                    max_new_tokens=2 * longest + 20,
+                    min_new_tokens=self.length,
+                    max_new_tokens=self.length or 2 * longest + 20,
                 )[:, 1:].tolist()
             found |= {i: row[: row.index(2)] if 2 in row else row for i, row in zip(some, out, strict=True)}
         return [found[i] for i in numbers]

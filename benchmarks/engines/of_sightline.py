@@ -17,12 +17,13 @@ class Runtime:
 
         torch.set_num_threads(setup["threads"])
         self.translator = sl.load(setup["folder"], precision=setup["variant"])
-        self.texts, self.to = setup["texts"], setup["to"]
+        self.texts, self.to, length = setup["texts"], setup["to"], setup["length"]
+        self.rule = {"min_len": length, "max_len_ratio": 0, "max_len_extra": length} if length else {}
 
     def translate(self, numbers: list[int], beam: int, batch: int) -> list[str]:
         texts = [self.texts[i] for i in numbers]
         longest = max(len(text) for text in texts)
-        rule = {"stop": "first", "length_norm": "average", "length_penalty": 1.0, "beam": beam}
+        rule = {"stop": "first", "length_norm": "average", "length_penalty": 1.0, "beam": beam, **self.rule}
         found = self.translator.translate(
             texts, self.to or None, batch_tokens=batch * beam * max(8, longest // 4), **rule
         )

@@ -127,13 +127,14 @@ struct Work {
     const Settings settings;
     const int32_t *sources, *lengths, *limits;  // sources one after another
     const int count, threads;
+    const volatile int32_t* const stop;  // becomes 1 when nobody wants the results any more
     std::vector<size_t> starts;
     std::vector<std::vector<Hypothesis>> results;
     std::atomic<int> next{0};
 
     Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits, int n,
-         int n_threads)
-        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), threads(n_threads), results(n) {
+         int n_threads, const int32_t* stop_at)
+        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), threads(n_threads), stop(stop_at), results(n) {
         size_t at = 0;
         for (int i = 0; i < n; i++) starts.push_back(at), at += lengths[i];
     }
@@ -152,7 +153,7 @@ class Search {
         for (;;) {
             const int places = most - int(active.size());
             if (active.empty() || places >= (most + 3) / 4) admit(places);
-            if (active.empty()) return;
+            if (active.empty() || *work.stop) return;
             step();
         }
     }

@@ -1,6 +1,6 @@
 // Vectors of numbers, as wide as the processor this file is compiled for has them.
 //
-// Only what GCC and Clang offer for every processor, and four functions for products of small integers. Compiled once for AVX2 and
+// Only what GCC and Clang offer for every processor, and a few functions for half floats, sums and products of small integers. Compiled once for AVX2 and
 // once for AVX-512 with VNNI; see setup.py.
 #pragma once
 
@@ -112,9 +112,9 @@ inline vf erf(vf x) {
 #if defined(__AVX512VNNI__)
 typedef int8_t quantum;
 constexpr int DEPTH = 4;
-constexpr int LIMIT = 127;                // the largest activation,
-constexpr int INPUTS_AT_LIMIT = 60000;   // with so many inputs; more of them lower it, so that sums fit into 32 bits
-constexpr int WEIGHT_ZERO = 128;  // weights are stored with this added, as the instruction wants one side without sign
+constexpr int LIMIT = 127;              // the largest activation,
+constexpr int INPUTS_AT_LIMIT = 60000;  // with so many inputs; more of them lower it, so that sums fit into 32 bits
+constexpr int WEIGHT_ZERO = 128;        // weights are stored with this added, as the instruction wants one side without sign
 inline vi load_weights(const uint8_t* p) { return (vi)_mm512_loadu_si512(p); }
 inline vi add_products(vi total, vi weights, const quantum* x) {
     int32_t four;

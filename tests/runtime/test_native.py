@@ -1,7 +1,10 @@
 """The library finds what the plain search finds: in float32 the same tokens, for every kind of model; in int8 nearly so."""
 
 import os
+import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.runtime.native import Native, native_library, why_not_native
 from sightline.runtime.translator import Translator, load
 from sightline.tasks.search import translate
+
+USED = ("sightline_error", "sightline_sizes", "sightline_results", "sightline_free_work")
 
 needs_library = pytest.mark.skipif(
     native_library() is None and os.environ.get("SIGHTLINE_NATIVE") != "required",
@@ -140,6 +145,27 @@ def test_translating_goes_through_it_and_other_searches_do_not() -> None:
 
 
 @needs_library
+def test_ctrl_c_ends_it_at_once() -> None:
+    fast, settings = Native(model(700), "fp32"), DecodingSettings(beam=8, min_len=39)
+    begun = threading.Event()
+    library = fast.library.sightline_search
+
+    def search(*arguments: Any) -> Any:
+        begun.set()
+        return library(*arguments)
+
+    fast.library = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+        **{name: getattr(fast.library, name) for name in USED}, sightline_search=search
+    )
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Thread(target=lambda: begun.wait() and signal.pthread_kill(main, signal.SIGINT)).start()
+    texts = sources(300, 700) * 1000  # minutes of work
+    with pytest.raises(KeyboardInterrupt):
+        fast.search(texts, settings, 2)
+
+
+@needs_library
 def test_what_it_does_not_know_is_said() -> None:
     plain = model()
     plain.decoder.get_submodule("0").ffn.activation = torch.tanh  # pyright: ignore
@@ -148,6 +174,8 @@ def test_what_it_does_not_know_is_said() -> None:
         Native(plain, "int8")
     with pytest.raises(ValueError, match="1 to 40 tokens, not 0 to 3"):
         Native(model(), "int8").search([[4, 5, 2], []], DecodingSettings(), 1)
+    with pytest.raises(ValueError, match="tokens 2 to 30, and the model knows 30"):
+        Native(model(), "int8").search([[4, 30, 2]], DecodingSettings(), 1)
     bundle = load(precision="fp32").bundle
     with pytest.raises(ConfigError, match="one model at a time"):
         Translator(bundle, bundle, precision="int8")

@@ -8,6 +8,7 @@ import ctypes
 import importlib
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any
 
@@ -100,6 +101,7 @@ class Native:
         self.library, self.model = library, model
         self.pad_id, self.bos_id, self.eos_id, self.max_len = model.pad_id, model.bos_id, model.eos_id, model.max_len
         shape = _shape(model, precision)
+        self.src_vocab: int = shape.src_vocab
         tensors = [None if each is None else each.detach().float().contiguous() for each in _tensors(model)]
         pointers = (ctypes.c_void_p * len(tensors))(*(None if each is None else each.data_ptr() for each in tensors))
         self.handle = ctypes.c_void_p(
@@ -135,7 +137,9 @@ class Native:
     ) -> list[list[Hypothesis]]:
         """As `beam_search`, with a beam of 1 `greedy`, for sources of any lengths; the longest should come first.
 
-        Raises ValueError if a source is empty or has more tokens than the model reads.
+        Ctrl-C ends it within a step.
+
+        Raises ValueError if a source is empty, has more tokens than the model reads, or one that it does not know.
         """
         lengths = [len(source) for source in sources]
         if sources and not 0 < min(lengths) <= max(lengths) <= self.max_len:
@@ -151,15 +155,27 @@ class Native:
             settings.length_penalty,
         )
         tokens = np.fromiter((token for source in sources for token in source), np.int32)
-        arrays = [tokens, np.array(lengths, np.int32), np.array(limits, np.int32)]
-        search = self.library.sightline_search
-        work = ctypes.c_void_p(
-            search(self.handle, ctypes.byref(given), *map(_address, arrays), len(sources), threads) or self._fail()
-        )
-        try:
-            return list(self._results(work, len(sources), settings))
-        finally:
-            self.library.sightline_free_work(work)
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.src_vocab:
+            raise ValueError(
+                f"sources hold tokens {tokens.min()} to {tokens.max()}, and the model knows {self.src_vocab}"
+            )
+        arrays, stop = [tokens, np.array(lengths, np.int32), np.array(limits, np.int32)], ctypes.c_int32(0)
+
+        def work() -> list[list[Hypothesis]]:
+            search, own = self.library.sightline_search, (self.handle, ctypes.byref(given), *map(_address, arrays))
+            done = ctypes.c_void_p(search(*own, len(sources), threads, ctypes.byref(stop)) or self._fail())
+            try:
+                return list(self._results(done, len(sources), settings))
+            finally:
+                self.library.sightline_free_work(done)
+
+        if len(sources) <= ROWS:
+            return work()
+        with ThreadPoolExecutor(1, "translate") as pool:  # this thread stays here and sees Ctrl-C
+            try:
+                return pool.submit(work).result()
+            finally:
+                stop.value = 1
 
     def _results(self, work: ctypes.c_void_p, count: int, settings: DecodingSettings) -> Iterator[list[Hypothesis]]:
         n_found, n_steps = ctypes.c_int64(), ctypes.c_int64()
