@@ -1,10 +1,7 @@
 """The library finds what the plain search finds: in float32 the same tokens, for every kind of model; in int8 nearly so."""
 
 import os
-import signal
-import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +16,6 @@ from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.runtime.native import Native, native_library, why_not_native
 from sightline.runtime.translator import Translator, load
 from sightline.tasks.search import translate
-
-USED = ("sightline_error", "sightline_sizes", "sightline_results", "sightline_free_work")
 
 needs_library = pytest.mark.skipif(
     native_library() is None and os.environ.get("SIGHTLINE_NATIVE") != "required",
@@ -142,27 +137,6 @@ def test_translating_goes_through_it_and_other_searches_do_not() -> None:
     assert not fast.searched.searches(fast.settings(no_repeat_ngram=2))
     assert fast("I love you.", "zh", prefix="我", no_repeat_ngram=2).startswith("我")
     assert list(fast.partial("I love you.", "zh"))[-1] == fast("I love you.", "zh", beam=1)
-
-
-@needs_library
-def test_ctrl_c_ends_it_at_once() -> None:
-    fast, settings = Native(model(700), "fp32"), DecodingSettings(beam=8, min_len=39)
-    begun = threading.Event()
-    library = fast.library.sightline_search
-
-    def search(*arguments: Any) -> Any:
-        begun.set()
-        return library(*arguments)
-
-    fast.library = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
-        **{name: getattr(fast.library, name) for name in USED}, sightline_search=search
-    )
-    main = threading.main_thread().ident
-    assert main is not None
-    threading.Thread(target=lambda: begun.wait() and signal.pthread_kill(main, signal.SIGINT)).start()
-    texts = sources(300, 700) * 1000  # minutes of work
-    with pytest.raises(KeyboardInterrupt):
-        fast.search(texts, settings, 2)
 
 
 @needs_library

@@ -213,6 +213,7 @@ def length_limits(model: Decodable[Any], src: Int[Tensor, "b s"], settings: Deco
     return [step_limit(model, row, settings) for row in src.tolist()]
 
 
+@runtime_checkable
 class Vocabulary(Protocol):
     """The tokens that are no words."""
 
