@@ -1,7 +1,10 @@
 """The library finds what the plain search finds: in float32 the same tokens, for every kind of model; in int8 nearly so."""
 
 import os
+import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,6 +140,27 @@ def test_translating_goes_through_it_and_other_searches_do_not() -> None:
     assert not fast.searched.searches(fast.settings(no_repeat_ngram=2))
     assert fast("I love you.", "zh", prefix="我", no_repeat_ngram=2).startswith("我")
     assert list(fast.partial("I love you.", "zh"))[-1] == fast("I love you.", "zh", beam=1)
+
+
+@needs_library
+def test_ctrl_c_ends_it() -> None:
+    fast, settings, begun = Native(model(700), "fp32"), DecodingSettings(beam=8, min_len=39), threading.Event()
+    library = fast.library
+    names = ("sightline_error", "sightline_sizes", "sightline_results", "sightline_free_work")
+
+    def search(*arguments: Any) -> Any:
+        begun.set()
+        return library.sightline_search(*arguments)
+
+    fast.library = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+        **{name: getattr(library, name) for name in names}, sightline_search=search
+    )
+    main = threading.get_ident()
+    presser = threading.Thread(target=lambda: (begun.wait(60), signal.pthread_kill(main, signal.SIGINT)))
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        fast.search(sources(300, 700) * 60, settings, 2)  # seconds of work, if nobody ends it
+    presser.join()
 
 
 @needs_library

@@ -8,7 +8,7 @@ import ctypes
 import importlib
 import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, cached_property
 from typing import Any
 
@@ -30,6 +30,8 @@ NORMS = ("none", "average", "wu")
 ROWS = 96
 """Hypotheses that are computed together: enough for the products, and their activations stay in the cache."""
 NATIVE_PRECISIONS = ("fp32", "int8")
+LOOK_UP = 0.1
+"""Seconds after which a long search is asked whether it has been interrupted."""
 
 
 class _Shape(ctypes.Structure):
@@ -137,7 +139,7 @@ class Native:
     ) -> list[list[Hypothesis]]:
         """As `beam_search`, with a beam of 1 `greedy`, for sources of any lengths; the longest should come first.
 
-        Ctrl-C ends it within a step.
+        Ctrl-C ends it.
 
         Raises ValueError if a source is empty, has more tokens than the model reads, or one that it does not know.
         """
@@ -173,7 +175,10 @@ class Native:
             return work()
         with ThreadPoolExecutor(1, "translate") as pool:  # this thread stays here and sees Ctrl-C
             try:
-                return pool.submit(work).result()
+                found = pool.submit(work)
+                while not wait([found], timeout=LOOK_UP).done:  # a signal just before an endless wait would not end it
+                    pass
+                return found.result()
             finally:
                 stop.value = 1
 
