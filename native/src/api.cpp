@@ -37,14 +37,14 @@ EXPORTED void sightline_free_model(Model* model) { delete model; }
 // Translations of `count` sentences, whose tokens stand one after another in `sources`. Threads work side by side, or together where
 // there are fewer sentences. Some time after `stop` becomes 1, they are as far as they are.
 EXPORTED Work* sightline_search(const Model* model, const Settings* settings, const int32_t* sources, const int32_t* lengths, const int32_t* limits,
-                       int count, int n_threads, const int32_t* stop) {
+                                int count, int n_threads, const int32_t* stop) {
     return guarded([&] {
         const int inside = count < n_threads ? std::min(n_threads, MOST_INSIDE) : 1, searches = inside > 1 ? 1 : n_threads;
         auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count, searches, stop);
         std::vector<std::string> problems(searches);
         auto run = [&](int number) {
             try {
-                if (model->shape.whole) Search<half>(*work, inside).run();
+                if (model->shape.int8) Search<half>(*work, inside).run();
                 else Search<float>(*work, inside).run();
             } catch (const std::exception& problem) {
                 problems[number] = problem.what();

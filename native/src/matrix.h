@@ -13,12 +13,12 @@ namespace sightline {
 
 // A distance between vectors of so many numbers at which they do not compete for the same places of the cache: an odd number of lines.
 template <class T>
-inline int apart(int n) {
+inline int stride_of(int n) {
     constexpr int line = 64 / sizeof(T);
     return ((n + line - 1) / line | 1) * line;
 }
 
-// Memory for `n` things of a type, at the width of a cache line; it only grows, and what it held is lost when it does.
+// KeyValueCache for `n` things of a type, at the width of a cache line; it only grows, and what it held is lost when it does.
 template <class T>
 class Buffer {
    public:
@@ -66,7 +66,7 @@ class Rows {
         m = rows, k = inputs, floats = x, float_stride = x_stride;
     }
     void quantise(const float* x, int rows, int inputs, int x_stride) {
-        m = rows, k = inputs, stride = apart<quantum>(inputs);
+        m = rows, k = inputs, stride = stride_of<quantum>(inputs);
         numbers = own_numbers.reserve(size_t(m) * stride);
         scale = own_scale.reserve(m);
         offset = own_offset.reserve(m);
@@ -105,7 +105,7 @@ class Rows {
 class Matrix {
    public:
     int n = 0, k = 0, padded = 0;  // padded: outputs up to a whole panel; those beyond n come out as zero
-    bool whole = false;            // bytes, with a scale for each output; or float32
+    bool int8 = false;             // with a scale for each output; else float32
     Buffer<float> floats, scale, bias;
     Buffer<uint8_t> bytes;
 
@@ -114,14 +114,14 @@ class Matrix {
         const float *weight, *bias;
         int n;
     };
-    void fill(const Part* parts, int count, int inputs, bool as_whole) {
-        k = inputs, whole = as_whole, n = 0;
+    void fill(const Part* parts, int count, int inputs, bool as_int8) {
+        k = inputs, int8 = as_int8, n = 0;
         for (int i = 0; i < count; i++) n += parts[i].n;
         padded = round_up(n, P);
         bias.reserve(padded);
         std::fill_n((float*)bias, padded, 0.0f);
         const int steps = depth_steps();
-        if (whole) {
+        if (int8) {
             scale.reserve(padded);
             std::fill_n((float*)scale, padded, 0.0f);
             bytes.reserve(size_t(padded) * steps * DEPTH);
@@ -141,7 +141,7 @@ class Matrix {
     int depth_steps() const { return (k + DEPTH - 1) / DEPTH; }
     // One row of weights, as the product sees it.
     void row(int out, float* to) const {
-        for (int i = 0; i < k; i++) to[i] = whole ? scale[out] * (int8_t)(bytes[byte_at(out, i)] - WEIGHT_ZERO) : floats[float_at(out, i)];
+        for (int i = 0; i < k; i++) to[i] = int8 ? scale[out] * (int8_t)(bytes[byte_at(out, i)] - WEIGHT_ZERO) : floats[float_at(out, i)];
     }
 
    private:
@@ -150,7 +150,7 @@ class Matrix {
         return size_t(out / P) * P * depth_steps() * DEPTH + (size_t(i / DEPTH) * P + out % P) * DEPTH + i % DEPTH;
     }
     void put(int out, const float* w) {
-        if (!whole) {
+        if (!int8) {
             for (int i = 0; i < k; i++) floats[float_at(out, i)] = w[i];
             return;
         }
@@ -170,7 +170,7 @@ inline void fetch(const void* weight, int bytes) {
 template <int rows, class Emit>
 inline void product_of_panel(const Matrix& w, const Rows& x, int row, int panel, Emit&& emit) {
     const int column = panel * P;
-    if (w.whole) {
+    if (w.int8) {
         const int steps = w.depth_steps();
         const uint8_t* weight = w.bytes + size_t(panel) * P * steps * DEPTH;
         const quantum* from[rows];
@@ -237,7 +237,7 @@ inline void product_of_rows(const Matrix& w, const Rows& x, int row, int count, 
 // The same for all rows and the panels from `first` to before `last`. A block of rows that stays in the cache meets panel after panel.
 template <class Emit>
 inline void product_of_panels(const Matrix& w, const Rows& x, int first, int last, Emit&& emit) {
-    const int bytes = x.k * int(w.whole ? sizeof(quantum) : sizeof(float));
+    const int bytes = x.k * int(w.int8 ? sizeof(quantum) : sizeof(float));
     const int block = std::max(R, (3 << 17) / bytes / R * R);
     for (int from = 0; from < x.m; from += block) {
         const int to = std::min(x.m, from + block);

@@ -21,7 +21,7 @@ struct Shape {
     Activation activation;
     Core core;
     int32_t rotary;
-    int32_t whole;  // products of whole numbers; else float32
+    int32_t int8;  // weights and activations quantised; else float32
     int32_t pad_id, bos_id, eos_id;
 
     int d_head() const { return d_model / n_heads; }
@@ -63,8 +63,8 @@ struct Norm {
         for (int i = 0; i < d; i += W) total += load(x + i);
         const float mean = rms ? 0.0f : sum(total) / d;
         for (int i = 0; i < d; i += W) {
-            vf apart = load(x + i) - mean;
-            squares += apart * apart;
+            vf centred = load(x + i) - mean;
+            squares += centred * centred;
         }
         const int beyond = round_up(d, W) - d;  // zeros that were counted as numbers
         const float variance = (sum(squares) - beyond * mean * mean) / d;
@@ -74,8 +74,8 @@ struct Norm {
 };
 
 // Room for what a layer computes; one for each search.
-struct Space {
-    explicit Space(Team& with) : team(with) {}
+struct Workspace {
+    explicit Workspace(Team& with) : team(with) {}
     Team& team;  // with which it shares its products
     Rows rows;
     Buffer<float> normed, projected, context, inner, gate, scores;
@@ -140,9 +140,9 @@ inline void attend(int d, const float* q, const T* keys, const T* values, int st
     }
 }
 
-// Keys and values of a layer for the places of one sentence: [head, place, d], so that what a head reads lies together.
+// The key/value cache of a layer for one sentence, or the keys and values of its source: [head, place, d], so that what a head reads lies together.
 template <class T>
-class Memory {
+class KeyValueCache {
    public:
     void resize(const Shape& shape, int places) {
         const int d = shape.d_head(), heads = shape.n_kv_heads;
@@ -162,7 +162,7 @@ class Memory {
         }
     }
     // What a query [d_model] with all its heads finds at `count` places.
-    void look(const Shape& shape, const float* q, const int32_t* places, int count, Buffer<float>& scores, float* to) const {
+    void attend_with(const Shape& shape, const float* q, const int32_t* places, int count, Buffer<float>& scores, float* to) const {
         const int d = shape.d_head(), group = shape.n_heads / shape.n_kv_heads;
         for (int head = 0; head < shape.n_heads; head++) {
             const T* keys = held + size_t(head / group) * room * d;
@@ -190,14 +190,14 @@ struct Attention {
             parts[i] = {w, b, i ? given.d_kv() : d};
         }
         if (to_memory) {
-            query.fill(parts, 1, d, given.whole);
-            key_value.fill(parts + 1, 2, d, given.whole);
+            query.fill(parts, 1, d, given.int8);
+            key_value.fill(parts + 1, 2, d, given.int8);
         } else {
-            query_key_value.fill(parts, 3, d, given.whole);
+            query_key_value.fill(parts, 3, d, given.int8);
         }
         const float *w = tensors.take(), *b = tensors.take();
         const Matrix::Part out = {w, b, d};
-        output.fill(&out, 1, d, given.whole);
+        output.fill(&out, 1, d, given.int8);
         if (const float* sharp = tensors.take()) std::copy_n(sharp, given.n_heads, sharpness.reserve(given.n_heads));
     }
     // Queries or keys of one place, as the core and the positions want them.
@@ -244,9 +244,9 @@ struct FeedForward {
             const float *w = tensors.take(), *b = tensors.take();
             parts[i] = {w, b, i == 2 ? given.d_model : given.d_ff};
         }
-        up.fill(parts, 1, given.d_model, given.whole);
-        if (parts[1].weight) gate.fill(parts + 1, 1, given.d_model, given.whole);
-        down.fill(parts + 2, 1, given.d_ff, given.whole);
+        up.fill(parts, 1, given.d_model, given.int8);
+        if (parts[1].weight) gate.fill(parts + 1, 1, given.d_model, given.int8);
+        down.fill(parts + 2, 1, given.d_ff, given.int8);
     }
 };
 
@@ -295,12 +295,12 @@ class Model {
     Shape shape;
     int stride;  // between vectors of d_model numbers
 
-    Model(const Shape& given, Tensors tensors) : shape(given), stride(apart<float>(round_up(given.d_model, P))) {
+    Model(const Shape& given, Tensors tensors) : shape(given), stride(stride_of<float>(round_up(given.d_model, P))) {
         const float *src = tensors.take(), *tgt = tensors.take(), *head = tensors.take(), *head_bias = tensors.take();
         const Matrix::Part out = {head, head_bias, shape.tgt_vocab};
-        output.fill(&out, 1, shape.d_model, shape.whole);
-        tgt_embed.fill(tgt, shape.tgt_vocab, shape.d_model, shape.whole && tgt == head ? &output : nullptr);
-        src_embed.fill(src, shape.src_vocab, shape.d_model, shape.whole && src == head ? &output : nullptr);
+        output.fill(&out, 1, shape.d_model, shape.int8);
+        tgt_embed.fill(tgt, shape.tgt_vocab, shape.d_model, shape.int8 && tgt == head ? &output : nullptr);
+        src_embed.fill(src, shape.src_vocab, shape.d_model, shape.int8 && src == head ? &output : nullptr);
         fill_positions(src_positions, tensors.take());
         fill_positions(tgt_positions, tensors.take());
         if (const float* given_angles = tensors.take()) {
@@ -325,17 +325,16 @@ class Model {
     const float* angles_at(int at) const { return shape.rotary ? angles + size_t(at) * shape.d_head() : nullptr; }
 
     // `x` as a product reads it, after the norm that stands before a sublayer, if it is there that it stands.
-    const Rows& enter(const float* x, int m, const Norm& norm, Space& space) const {
+    const Rows& enter(const float* x, int m, const Norm& norm, Workspace& space) const {
         if (shape.norm_first) {
             float* h = space.normed.reserve(size_t(m) * stride);
-            std::fill_n(h, size_t(m) * stride, 0.0f);
             for (int row = 0; row < m; row++) norm.apply(x + size_t(row) * stride, h + size_t(row) * stride);
             x = h;
         }
         return read(x, m, shape.d_model, stride, space);
     }
-    const Rows& read(const float* x, int m, int k, int x_stride, Space& space) const {
-        if (shape.whole) space.rows.quantise(x, m, k, x_stride);
+    const Rows& read(const float* x, int m, int k, int x_stride, Workspace& space) const {
+        if (shape.int8) space.rows.quantise(x, m, k, x_stride);
         else space.rows.refer(x, m, k, x_stride);
         return space.rows;
     }
@@ -345,13 +344,13 @@ class Model {
         for (int row = 0; row < m; row++) norm.apply(x + size_t(row) * stride, x + size_t(row) * stride);
     }
     // What was attended to goes through the output projection and is added to x.
-    void add_attention(const Attention& attention, const float* context, float* x, int m, Space& space) const {
+    void add_attention(const Attention& attention, const float* context, float* x, int m, Workspace& space) const {
         add(attention.output, read(context, m, shape.d_model, stride, space), x, space);
     }
-    void feed_forward(const Block& block, float* x, int m, Space& space) const {
+    void feed_forward(const Block& block, float* x, int m, Workspace& space) const {
         const FeedForward& ffn = block.ffn;
         const Rows& rows = enter(x, m, block.ffn_norm, space);
-        const int wide = apart<float>(ffn.up.padded);
+        const int wide = stride_of<float>(ffn.up.padded);
         float* inner = space.inner.reserve(size_t(m) * wide);
         const Activation kind = shape.activation;
         if (kind == Activation::swiglu) {
@@ -370,7 +369,7 @@ class Model {
         leave(x, m, block.ffn_norm);
     }
     // y = x w^T + bias, vectors of y `to_stride` apart.
-    void write(const Matrix& w, const Rows& rows, float* to, int to_stride, Space& space) const {
+    void write(const Matrix& w, const Rows& rows, float* to, int to_stride, Workspace& space) const {
         product(w, rows, space.team, [=](int row, int column, const vf* y) {
             for (int v = 0; v < V; v++) store(to + size_t(row) * to_stride + column + v * W, y[v]);
         });
@@ -395,7 +394,7 @@ class Model {
         for (int i = 0; i < d; i++) to[i] = to[i] * scale + (place ? place[size_t(at) * d + i] : 0.0f);
         std::fill(to + d, to + stride, 0.0f);
     }
-    void add(const Matrix& w, const Rows& rows, float* x, Space& space) const {
+    void add(const Matrix& w, const Rows& rows, float* x, Workspace& space) const {
         product(w, rows, space.team, [this, x](int row, int column, const vf* y) {
             float* to = x + size_t(row) * stride + column;
             for (int v = 0; v < V; v++) store(to + v * W, load(to + v * W) + y[v]);

@@ -115,7 +115,7 @@ struct Row {
 template <class T>
 struct Sentence {
     int number, length, limit;              // its place among all, its source tokens, the most steps
-    std::vector<Memory<T>> source, target;  // of each layer; the places of the target are step * beam + column
+    std::vector<KeyValueCache<T>> source, target;  // of each layer; the places of the target are step * beam + column
     int steps = 0;
     std::vector<Row> rows;
     std::vector<Hypothesis> finished;
@@ -165,8 +165,8 @@ class Search {
     const Settings& settings;
     std::vector<std::unique_ptr<Sentence<T>>> active, spare;
     Team team;
-    Space space;
-    Memory<float> memory;  // of a sentence that is being encoded
+    Workspace space;
+    KeyValueCache<float> memory;  // of a sentence that is being encoded
     Buffer<float> x, logits;
     std::vector<std::vector<Best>> found_by;  // of each thread, for each row
 
@@ -190,7 +190,7 @@ class Search {
         const Rows& rows = model.read(x, tokens, shape.d_model, model.stride, space);
         for (int layer = 0; layer < shape.decoder_layers; layer++) {
             const Attention& attention = model.decoder[layer].cross_attn;
-            const int wide = apart<float>(attention.key_value.padded);
+            const int wide = stride_of<float>(attention.key_value.padded);
             float* each = space.projected.reserve(size_t(tokens) * wide);
             model.write(attention.key_value, rows, each, wide, space);
             for (size_t i = before; i < active.size(); i++)
@@ -232,7 +232,7 @@ class Search {
         float* context = zeroed(space.context, tokens);
         for (const Block& block : model.encoder) {
             const Attention& attention = block.self_attn;
-            const int wide = apart<float>(attention.query_key_value.padded);
+            const int wide = stride_of<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(tokens) * wide);
             model.write(attention.query_key_value, model.enter(x, tokens, block.self_norm, space), all, wide, space);
             for (int row = 0; row < tokens; row++) turn(attention, all + size_t(row) * wide, at[row]);
@@ -242,7 +242,7 @@ class Search {
                 if (memory.room < n) memory.resize(shape, n);
                 for (int t = 0; t < n; t++) memory.write(shape, t, all + size_t(row + t) * wide + d);
                 for (int t = 0; t < n; t++, row++)
-                    memory.look(shape, all + size_t(row) * wide, nullptr, n, space.scores, context + size_t(row) * stride);
+                    memory.attend_with(shape, all + size_t(row) * wide, nullptr, n, space.scores, context + size_t(row) * stride);
             }
             model.add_attention(attention, context, x, tokens, space);
             model.leave(x, tokens, block.self_norm);
@@ -254,7 +254,7 @@ class Search {
 
     float* zeroed(Buffer<float>& buffer, int rows) {
         float* to = buffer.reserve(size_t(rows) * model.stride);
-        if (model.stride > shape.d_model) std::fill_n(to, size_t(rows) * model.stride, 0.0f);
+        if (shape.d_model % W) std::fill_n(to, size_t(rows) * model.stride, 0.0f);  // products read whole vectors
         return to;
     }
     void turn(const Attention& attention, float* query_key_value, int at) {
@@ -262,6 +262,7 @@ class Search {
         attention.turn_queries(query_key_value, model.angles_at(at));
         attention.turn_keys(query_key_value + shape.d_model, model.angles_at(at));
     }
+
     // One more token for every hypothesis.
     void step() {
         int m = 0;
@@ -272,10 +273,10 @@ class Search {
         for (auto& sentence : active)
             for (auto& each : sentence->rows)
                 model.embed_target(each.tokens.empty() ? shape.bos_id : each.tokens.back(), sentence->steps, x + size_t(row++) * stride);
-        for (int layer = 0; layer < shape.decoder_layers; layer++) through(layer, m);
+        for (int layer = 0; layer < shape.decoder_layers; layer++) decoder_layer(layer, m);
         if (shape.norm_first)
             for (row = 0; row < m; row++) model.decoder_norm.apply(x + size_t(row) * stride, x + size_t(row) * stride);
-        look(m);
+        find_best(m);
         row = 0;
         size_t kept = 0;
         for (auto& sentence : active) {
@@ -291,18 +292,18 @@ class Search {
         active.resize(kept);
     }
 
-    void through(int layer, int m) {
+    void decoder_layer(int layer, int m) {
         const Block& block = model.decoder[layer];
         const int stride = model.stride, beam = settings.beam;
         float* context = zeroed(space.context, m);
         {
             const Attention& attention = block.self_attn;
-            const int wide = apart<float>(attention.query_key_value.padded);
+            const int wide = stride_of<float>(attention.query_key_value.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
             model.write(attention.query_key_value, model.enter(x, m, block.self_norm, space), all, wide, space);
             int row = 0;
             for (auto& sentence : active) {
-                Memory<T>& target = sentence->target[layer];
+                KeyValueCache<T>& target = sentence->target[layer];
                 const int first = sentence->steps * beam, n = sentence->rows.size();
                 if (target.room < first + beam) target.resize(shape, std::max(16 * beam, 2 * target.room));
                 for (int i = 0; i < n; i++) {
@@ -312,7 +313,7 @@ class Search {
                     if (layer == 0) sentence->rows[i].path.push_back(first + i);
                 }
                 for (auto& each : sentence->rows) {
-                    target.look(shape, all + size_t(row) * wide, each.path.data(), sentence->steps + 1, space.scores, context + size_t(row) * stride);
+                    target.attend_with(shape, all + size_t(row) * wide, each.path.data(), sentence->steps + 1, space.scores, context + size_t(row) * stride);
                     row++;
                 }
             }
@@ -321,7 +322,7 @@ class Search {
         }
         {
             const Attention& attention = block.cross_attn;
-            const int wide = apart<float>(attention.query.padded);
+            const int wide = stride_of<float>(attention.query.padded);
             float* all = space.projected.reserve(size_t(m) * wide);
             model.write(attention.query, model.enter(x, m, block.cross_norm, space), all, wide, space);
             int row = 0;
@@ -329,7 +330,7 @@ class Search {
                 for (size_t i = 0; i < sentence->rows.size(); i++, row++) {
                     float* q = all + size_t(row) * wide;
                     if (shape.core == Core::cosine) attention.turn_queries(q, nullptr);
-                    sentence->source[layer].look(shape, q, nullptr, sentence->length, space.scores, context + size_t(row) * stride);
+                    sentence->source[layer].attend_with(shape, q, nullptr, sentence->length, space.scores, context + size_t(row) * stride);
                 }
             model.add_attention(attention, context, x, m, space);
             model.leave(x, m, block.cross_norm);
@@ -338,7 +339,7 @@ class Search {
     }
 
     // The best next tokens of every row. Logits of a part of the vocabulary at a time stay in the cache; each thread has its own parts.
-    void look(int m) {
+    void find_best(int m) {
         const Matrix& output = model.output;
         const Rows& rows = model.read(x, m, shape.d_model, model.stride, space);
         const int at_once = std::max(1, 256 / P), width = at_once * P;

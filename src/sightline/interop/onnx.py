@@ -24,7 +24,7 @@ from sightline.nn.attention import SelfAttention
 from sightline.nn.cache import BlockCache, KeyValues
 from sightline.nn.cores import AttentionCore
 from sightline.nn.mask import Mask
-from sightline.nn.position import At, Rotary
+from sightline.nn.position import At, Rotary, turned
 
 OPSET = 20
 FILES = ("encoder.onnx", "decoder.onnx", "sightline.json", "sightline-tokenizer.json")
@@ -69,23 +69,18 @@ def export_onnx(bundle: Bundle, folder: Path) -> None:
         "d_head": d,
     }
     with atomic_folder(folder) as partial:
-        _write(_Encoder(model), {"src": src}, {"src": {0: "b", 1: "s"}}, ["memory"], partial / "encoder.onnx")
-        dynamic = {
-            "tokens": {0: "n"},
-            "position": {},
-            "exists": {0: "n", 1: "s"},
-            "memory": {2: "n", 4: "s"},
-            "past": {2: "n", 4: "t"},
-        }
-        _write(_Step(model), step, dynamic, ["logits", "present"], partial / "decoder.onnx")
+        _write(_Encoder(model), {"src": src}, {"src": (0, 1)}, ["memory"], partial / "encoder.onnx")
+        varying = {"tokens": (0,), "position": (), "exists": (0, 1), "memory": (2, 4), "past": (2, 4)}
+        _write(_Step(model), step, varying, ["logits", "present"], partial / "decoder.onnx")
         (partial / "sightline.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         bundle.tokenizer.save(partial / "sightline-tokenizer.json")
 
 
 def _write(
-    module: nn.Module, given: dict[str, Tensor], dynamic: dict[str, dict[int, str]], outputs: list[str], path: Path
+    module: nn.Module, given: dict[str, Tensor], varying: dict[str, tuple[int, ...]], outputs: list[str], path: Path
 ) -> None:
-    shapes = {name: dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) or None for name in given}
+    """Trace a module with some inputs, of which some axes may have any length."""
+    shapes = {name: dict.fromkeys(varying[name], torch.export.Dim.DYNAMIC) or None for name in given}
     with warnings.catch_warnings(), _quietly("torch.onnx"):
         warnings.simplefilter("ignore")  # of torch about itself
         torch.onnx.export(
@@ -135,9 +130,7 @@ class _Turn:
 
     def __call__(self, x: Tensor, at: At) -> Tensor:
         place = torch.arange(x.shape[2], device=x.device)[None] if isinstance(at, int) else at
-        cos, sin = self.angles[place][:, None].unbind(-1)
-        even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+        return turned(x, self.angles[place][:, None])
 
 
 class _Encoder(nn.Module):
@@ -150,10 +143,9 @@ class _Encoder(nn.Module):
         memory = self.model.encode(src)
         found = []
         for block in self.model.decoder:
-            attention = block.cross_attn
-            assert attention is not None
-            sides = [projected(memory) for projected in (attention.k_proj, attention.v_proj)]
-            found.append(torch.stack([x.unflatten(-1, (-1, attention.d_head)).transpose(1, 2) for x in sides]))
+            assert block.cross_attn is not None
+            held = block.cross_attn.project(memory)
+            found.append(torch.stack((held.k, held.v)))
         return torch.stack(found)
 
 
@@ -167,8 +159,8 @@ class _Past:
         self.past = torch.cat((self.past, torch.stack((new.k, new.v))), dim=3)
         return KeyValues(self.past[0], self.past[1])
 
-    def reorder(self, index: Tensor) -> None:
-        raise NotImplementedError("the caller reorders what it gives")
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        self.past = self.past[:, index]
 
 
 class _Step(nn.Module):

@@ -73,6 +73,13 @@ class Learned(Position):
         return x + self.weight[at : at + x.shape[1]]
 
 
+def turned(x: Float[Tensor, "b h t d"], angles: Float[Tensor, "*#bht half 2"]) -> Float[Tensor, "b h t d"]:
+    """Neighbouring pairs of numbers, turned by the angles whose cosine and sine are given."""
+    cos, sin = angles.to(x.dtype).unbind(-1)
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+
+
 class Rotary(Position):
     """Queries and keys turned by an angle that grows with the position, so that their product depends on the distance
     (Su et al. 2021, section 3.2). Neighbouring pairs of a head are turned together.
@@ -95,10 +102,7 @@ class Rotary(Position):
         end = x.shape[2] + at if isinstance(at, int) else int(at.max()) + 1
         if end > self.angles.shape[0]:
             self.angles = self._angles(2 * end).to(self.angles)
-        angles = self.angles[at:end] if isinstance(at, int) else self.angles[at][:, None]
-        cos, sin = angles.to(x.dtype).unbind(-1)
-        even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+        return turned(x, self.angles[at:end] if isinstance(at, int) else self.angles[at][:, None])
 
 
 POSITIONS: dict[str, type[Position]] = {

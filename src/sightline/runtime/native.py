@@ -41,7 +41,7 @@ class _Shape(ctypes.Structure):
         (name, ctypes.c_int32)
         for name in (
             *("d_model", "n_heads", "n_kv_heads", "d_ff", "encoder_layers", "decoder_layers"),
-            *("src_vocab", "tgt_vocab", "max_len", "norm_first", "rms", "activation", "core", "rotary", "whole"),
+            *("src_vocab", "tgt_vocab", "max_len", "norm_first", "rms", "activation", "core", "rotary", "int8"),
             *("pad_id", "bos_id", "eos_id"),
         )
     ]
