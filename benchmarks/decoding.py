@@ -105,6 +105,9 @@ def main() -> None:
     parser.add_argument("--src", type=Path, help="sentences; those of the bundled test set, if not given")
     parser.add_argument("--ref", type=Path, help="their translations")
     parser.add_argument("--to", default="", help="target language, for models with several")
+    parser.add_argument(
+        "--shortlist", action="store_true", help="the model's shortlist for sightline, and as a vmap for CTranslate2"
+    )
     parser.add_argument("--count", type=int, default=1000, help="sentences of the file")
     parser.add_argument("--alone", type=int, default=100, help="sentences that are translated one by one")
     parser.add_argument("--beams", type=int, nargs="+", default=[4, 1])
@@ -141,10 +144,13 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
         "pieces": [[names[i] for i in row[:-1]] for row in ids],
         "names": tokenizer.names_tgt(),
         "length": LENGTH if args.untrained else 0,
+        "shortlist": args.shortlist,
     }
     folders: dict[str, dict[str, Any]] = {"sightline": {"folder": str(path)}}
     if "CTranslate2" in args.engines:
         export_ctranslate2(bundle, folder / "ctranslate2")
+        if args.shortlist:
+            (folder / "ctranslate2" / "vmap.txt").write_text(vocabulary_map(path, tokenizer, to), encoding="utf-8")
         folders["CTranslate2"] = {"folder": str(folder / "ctranslate2")}
     if "Hugging Face" in args.engines:
         name = export_hugging_face(bundle, folder / "hugging-face")
@@ -180,6 +186,18 @@ def measure(args: argparse.Namespace, folder: Path, alive: ExitStack) -> None:
         for beam in args.beams
     }
     report(args, workers, scores, texts, f"{path.name}: {bundle.config.model.d_model} wide, {len(texts)} sentences")
+
+
+def vocabulary_map(path: Path, tokenizer: Any, to: str) -> str:
+    """The shortlist of a model as CTranslate2 reads it: a source token, a tab, target tokens; first those for every sentence."""
+    from sightline.decoding.shortlist import Shortlist
+
+    found = Shortlist.load(path, (tokenizer.src_vocab_size, tokenizer.tgt_vocab_size))
+    lexicon = found.lexicons[tokenizer.tag_id(to) if to else -1]
+    src, tgt = tokenizer.names_src(), tokenizer.names_tgt()
+    rows = [("", lexicon.always)]
+    rows += [(name, lexicon.tokens[lexicon.starts[i] : lexicon.starts[i + 1]]) for i, name in enumerate(src)]
+    return "".join(f"{name}\t{' '.join(tgt[token] for token in row)}\n" for name, row in rows if len(row))
 
 
 def untrained(folder: Path) -> Path:

@@ -19,6 +19,7 @@ class Runtime:
         self.sources, self.ids = setup["pieces"], {name: i for i, name in enumerate(setup["names"])}
         length = setup["length"]
         self.rule = {"min_decoding_length": length, "max_decoding_length": length} if length else {}
+        self.rule["use_vmap"] = setup["shortlist"]
 
     def translate(self, numbers: list[int], beam: int, batch: int) -> list[list[int]]:
         found = self.engine.translate_batch(

@@ -16,7 +16,7 @@ class Runtime:
         import sightline as sl
 
         torch.set_num_threads(setup["threads"])
-        self.translator = sl.load(setup["folder"], precision=setup["variant"])
+        self.translator = sl.load(setup["folder"], precision=setup["variant"], shortlist=setup["shortlist"])
         self.texts, self.to, length = setup["texts"], setup["to"], setup["length"]
         self.rule = {"min_len": length, "max_len_ratio": 0, "max_len_extra": length} if length else {}
 

@@ -34,13 +34,14 @@ EXPORTED Model* sightline_model(const Shape* shape, const float* const* tensors,
 
 EXPORTED void sightline_free_model(Model* model) { delete model; }
 
-// Translations of `count` sentences, whose tokens stand one after another in `sources`. Threads work side by side, or together where
+// Translations of `count` sentences, whose tokens stand one after another in `sources`; likewise in `allowed`, unless it is null, the
+// tokens that each translation may hold, ascending, the end among them and neither padding nor begin. Threads work side by side, or together where
 // there are fewer sentences. Some time after `stop` becomes 1, they are as far as they are.
 EXPORTED Work* sightline_search(const Model* model, const Settings* settings, const int32_t* sources, const int32_t* lengths, const int32_t* limits,
-                                int count, int n_threads, const int32_t* stop) {
+                                const int32_t* allowed, const int32_t* allowed_counts, int count, int n_threads, const int32_t* stop) {
     return guarded([&] {
         const int inside = count < n_threads ? std::min(n_threads, MOST_INSIDE) : 1, searches = inside > 1 ? 1 : n_threads;
-        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, count, searches, stop);
+        auto work = std::make_unique<Work>(*model, *settings, sources, lengths, limits, allowed, allowed_counts, count, searches, stop);
         std::vector<std::string> problems(searches);
         auto run = [&](int number) {
             try {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "simd.h"
@@ -136,6 +137,25 @@ class Matrix {
                 if (parts[i].bias) bias[out] = parts[i].bias[row];
                 put(out, parts[i].weight + size_t(row) * k);
             }
+    }
+    // Some outputs of another matrix, in the order given.
+    void select(const Matrix& from, const int32_t* outputs, int count) {
+        n = count, k = from.k, padded = round_up(n, P), int8 = from.int8;
+        bias.reserve(padded);
+        if (int8) scale.reserve(padded), bytes.reserve(size_t(padded) * depth_steps() * DEPTH);
+        else floats.reserve(size_t(padded) * k);
+        for (int out = 0; out < padded; out++) {
+            const int same = outputs[std::min(out, n - 1)];  // what stands behind the last one is nobody's
+            bias[out] = from.bias[same];
+            if (int8) {
+                scale[out] = from.scale[same];
+                const uint8_t* get = from.bytes + from.byte_at(same, 0);
+                uint8_t* put = bytes + byte_at(out, 0);
+                for (int step = 0; step < depth_steps(); step++, get += P * DEPTH, put += P * DEPTH) std::memcpy(put, get, DEPTH);
+            } else {
+                for (int i = 0; i < k; i++) floats[float_at(out, i)] = from.floats[from.float_at(same, i)];
+            }
+        }
     }
     int panels() const { return padded / P; }
     int depth_steps() const { return (k + DEPTH - 1) / DEPTH; }

@@ -119,6 +119,7 @@ struct Sentence {
     int steps = 0;
     std::vector<Row> rows;
     std::vector<Hypothesis> finished;
+    Matrix output;  // for the tokens of its shortlist, if it has one
 };
 
 // What is to be translated, and where the results go; threads take sentences from it in order.
@@ -126,18 +127,24 @@ struct Work {
     const Model& model;
     const Settings settings;
     const int32_t *sources, *lengths, *limits;  // sources one after another
+    const int32_t *allowed, *allowed_counts;    // the shortlists one after another, each ascending; none: all tokens
     const int count, threads;
     const volatile int32_t* const stop;  // becomes 1 when nobody wants the results any more
-    std::vector<size_t> starts;
+    std::vector<size_t> starts, allowed_starts;
     std::vector<std::vector<Hypothesis>> results;
     std::atomic<int> next{0};
 
-    Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits, int n,
-         int n_threads, const int32_t* stop_at)
-        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), count(n), threads(n_threads), stop(stop_at), results(n) {
-        size_t at = 0;
-        for (int i = 0; i < n; i++) starts.push_back(at), at += lengths[i];
+    Work(const Model& of, const Settings& by, const int32_t* given, const int32_t* given_lengths, const int32_t* given_limits,
+         const int32_t* given_allowed, const int32_t* given_allowed_counts, int n, int n_threads, const int32_t* stop_at)
+        : model(of), settings(by), sources(given), lengths(given_lengths), limits(given_limits), allowed(given_allowed),
+          allowed_counts(given_allowed_counts), count(n), threads(n_threads), stop(stop_at), results(n) {
+        size_t at = 0, allowed_at = 0;
+        for (int i = 0; i < n; i++) {
+            starts.push_back(at), at += lengths[i];
+            if (allowed) allowed_starts.push_back(allowed_at), allowed_at += allowed_counts[i];
+        }
     }
+    const int32_t* shortlist(int number) const { return allowed + allowed_starts[number]; }
 };
 
 template <class T>
@@ -214,6 +221,7 @@ class Search {
         made->number = number, made->length = work.lengths[number], made->limit = work.limits[number], made->steps = 0;
         made->finished.clear();
         made->rows.assign(1, {0.0f, {}, {}, {}});
+        if (work.allowed) made->output.select(model.output, work.shortlist(number), work.allowed_counts[number]);
         for (auto& memory : made->source)
             if (memory.room < made->length) memory.resize(shape, made->length);
         return made;
@@ -338,12 +346,9 @@ class Search {
         model.feed_forward(block, x, m, space);
     }
 
-    // The best next tokens of every row. Logits of a part of the vocabulary at a time stay in the cache; each thread has its own parts.
+    // The best next tokens of every row.
     void find_best(int m) {
-        const Matrix& output = model.output;
         const Rows& rows = model.read(x, m, shape.d_model, model.stride, space);
-        const int at_once = std::max(1, 256 / P), width = at_once * P;
-        logits.reserve(size_t(team.size) * R * width);
         std::vector<char> may_end;
         for (auto& sentence : active) may_end.insert(may_end.end(), sentence->rows.size(), sentence->steps >= settings.min_len);
         found_by.resize(team.size);
@@ -351,26 +356,48 @@ class Search {
             found.resize(std::max<size_t>(m, found.size()));
             for (int row = 0; row < m; row++) found[row].clear(2 * settings.beam);
         }
-        const int32_t forbidden[3] = {shape.pad_id, shape.bos_id, shape.eos_id};
+        if (!work.allowed) {
+            const int32_t forbidden[3] = {shape.pad_id, shape.bos_id, shape.eos_id};
+            find_best_of(model.output, rows, 0, m, forbidden, may_end);
+        } else {
+            int row = 0;
+            for (auto& sentence : active) {
+                const int32_t* tokens = work.shortlist(sentence->number);
+                const int32_t end = std::lower_bound(tokens, tokens + sentence->output.n, shape.eos_id) - tokens, forbidden[3] = {-1, -1, end};
+                const int last = row + sentence->rows.size();
+                find_best_of(sentence->output, rows, row, last, forbidden, may_end);
+                for (auto& found : found_by)
+                    for (int each = row; each < last; each++)
+                        for (auto& [logit, token] : found[each].found) token = tokens[token];
+                row = last;
+            }
+        }
+        for (int number = 1; number < team.size; number++)
+            for (int row = 0; row < m; row++) found_by[0][row].join(found_by[number][row]);
+    }
+
+    // The same for the rows from `first` to before `end`, among the outputs of one matrix. Logits of a part of it at a time stay in the
+    // cache; each thread has its own parts.
+    void find_best_of(const Matrix& output, const Rows& rows, int first, int end, const int32_t* forbidden, const std::vector<char>& may_end) {
+        const int at_once = std::max(1, 256 / P), width = at_once * P;
+        logits.reserve(size_t(team.size) * R * width);
         team.run([&](int number) {
             float* part = logits + size_t(number) * R * width;
             std::vector<Best>& found = found_by[number];
             const int parts = (output.panels() + at_once - 1) / at_once;
             for (int each = parts * number / team.size; each < parts * (number + 1) / team.size; each++) {
                 const int panel = each * at_once, last = std::min(output.panels(), panel + at_once), first_token = panel * P;
-                for (int from = 0; from < m; from += R) {
-                    const int count = std::min(R, m - from);
+                for (int from = first; from < end; from += R) {
+                    const int count = std::min(R, end - from);
                     for (int p = panel; p < last; p++)
                         product_of_rows(output, rows, from, count, p, [=](int r, int column, const vf* y) {
                             for (int v = 0; v < V; v++) store(part + (r - from) * width + column - first_token + v * W, y[v]);
                         });
                     for (int r = 0; r < count; r++)
-                        found[from + r].see(part + r * width, (last - panel) * P, first_token, shape.tgt_vocab, forbidden, may_end[from + r] ? 2 : 3);
+                        found[from + r].see(part + r * width, (last - panel) * P, first_token, output.n, forbidden, may_end[from + r] ? 2 : 3);
                 }
             }
         });
-        for (int number = 1; number < team.size; number++)
-            for (int row = 0; row < m; row++) found_by[0][row].join(found_by[number][row]);
     }
 
     struct Candidate {

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sightline.config import Settings, dump_toml, parse, read_toml
 from sightline.data.tokenizers import Tokenizer
@@ -24,6 +26,8 @@ from sightline.models.encoder_decoder import EncoderDecoder
 FORMAT = 1
 FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""The same, as safetensors calls them."""
 
 
 class BundleConfig(Settings):
@@ -115,7 +119,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     sizes = tokenizer.src_vocab_size, tokenizer.tgt_vocab_size
     shapes = _shapes(folder / "model.safetensors")
     _check_size(config.model, shapes, folder / "model.safetensors")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _Unfilled():
         model = build_model(config.model, *sizes)
     _check_shapes(model, shapes, folder / "model.safetensors")
     _fill(model, folder / "model.safetensors")
@@ -154,11 +158,32 @@ def _check_shapes(model: nn.Module, found: dict[str, tuple[int, ...]], path: Pat
             raise BundleError(f"{path} does not fit its config.toml: {name} is {found[name]}, not {shape}.")
 
 
+class _Unfilled(TorchFunctionMode):
+    """Parameters are made and not drawn at random, which takes longer than reading those that replace them."""
+
+    DRAWN = (Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (args[0] if args else kwargs["tensor"]) if func in self.DRAWN else func(*args, **(kwargs or {}))
+
+
 @torch.no_grad()
 def _fill(model: nn.Module, path: Path) -> None:
-    tensors = read_weights(path)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[name])
+    """Read each weight to where it belongs. (The library maps the whole file, and then it is in memory twice.)"""
+    with _readable(path), path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        start = file.tell()
+        for name, parameter in model.named_parameters():
+            dtype, (begin, end) = header[name]["dtype"], header[name]["data_offsets"]
+            if dtype not in STORED:
+                raise ValueError(f"{name} is {dtype}, not {', '.join(STORED)}")
+            same = STORED[dtype] is torch.float32
+            there = parameter.data if same else torch.empty(parameter.shape, dtype=STORED[dtype])
+            file.seek(start + begin)
+            if file.readinto(there.view(-1).view(torch.uint8).numpy().data) != end - begin:
+                raise ValueError(f"{name} is cut short")
+            if not same:
+                parameter.copy_(there)
 
 
 @contextlib.contextmanager

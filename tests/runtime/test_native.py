@@ -7,12 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sightline.decoding import DecodingSettings, Hypothesis, beam_search, greedy
 from sightline.decoding.protocol import Searcher
+from sightline.decoding.shortlist import Lexicon, Shortlist
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
@@ -87,11 +89,76 @@ def test_in_float32_it_finds_the_same(variant: str, search: str) -> None:
     same(Native(plain, "fp32").search(texts, settings, 1), plainly(plain, texts, settings))
 
 
+class Shortlisted:
+    """What a shortlist means: all other tokens have no logits."""
+
+    def __init__(self, model: EncoderDecoder, shortlist: Shortlist) -> None:
+        self.model, self.shortlist = model, shortlist
+        self.pad_id, self.bos_id, self.eos_id, self.max_len = model.pad_id, model.bos_id, model.eos_id, model.max_len
+
+    def start(self, src: torch.Tensor) -> Any:
+        state: Any = self.model.start(src)
+        state.others = torch.ones(len(src), len(self.model.head.weight), dtype=torch.bool)
+        for others, source in zip(state.others, src.tolist(), strict=True):
+            others[self.shortlist.of([token for token in source if token != self.pad_id])] = False
+        reorder = state.reorder
+
+        def both(index: torch.Tensor) -> None:
+            reorder(index)
+            state.others = state.others[index]
+
+        state.reorder = both
+        return state
+
+    def step(self, tokens: torch.Tensor, state: Any) -> torch.Tensor:
+        return self.model.step(tokens, state).masked_fill(state.others, -torch.inf)
+
+
+def lists(vocab: int, of: int) -> Shortlist:
+    """For each of `vocab` source tokens `of` target tokens, at random."""
+    numbers = np.random.default_rng(4)
+    tokens = np.concatenate([np.sort(numbers.choice(np.arange(3, vocab), of, replace=False)) for _ in range(vocab)])
+    starts = np.arange(0, len(tokens) + 1, of)
+    return Shortlist({-1: Lexicon(starts.astype(np.int32), tokens.astype(np.int32), np.array([2, 7], np.int32))})
+
+
+@needs_library
+@pytest.mark.parametrize("variant", ["as published", "learned, single", "odd sizes"])
+@pytest.mark.parametrize("search", [search for search in SEARCHES if "vocabulary" not in search])
+def test_with_a_shortlist_it_finds_the_best_translations_of_these_tokens(variant: str, search: str) -> None:
+    plain, texts, shortlist = model(300, **VARIANTS[variant]), sources(vocab=300), lists(300, 6)
+    settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=6, **SEARCHES[search])
+    found = Native(plain, "fp32", shortlist).search(texts, settings, 1)
+    same(found, plainly(Shortlisted(plain, shortlist), texts, settings))  # pyright: ignore[reportArgumentType]
+    assert found != Native(plain, "fp32").search(texts, settings, 1)
+
+
 @needs_library
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_sentence_is_translated_the_same_alone_among_others_and_by_any_number_of_threads(precision: str) -> None:
+def test_a_shortlist_of_all_words_takes_nothing_but_the_share_of_padding_and_begin(precision: str) -> None:
+    plain, texts, settings = model(300), sources(20, 300), DecodingSettings(beam=3, n_best=3, max_len_ratio=1.0)
+    whole = Shortlist({-1: Lexicon(np.zeros(301, np.int32), np.zeros(0, np.int32), np.arange(2, 300, dtype=np.int32))})
+    found, all_tokens = (Native(plain, precision, each).search(texts, settings, 1) for each in (whole, None))
+    for [one, *_], [other, *_] in zip(found, all_tokens, strict=True):
+        assert one.tokens == other.tokens
+        assert other.log_prob < one.log_prob < other.log_prob + 0.02 * len(one.token_log_probs)
+
+
+@needs_library
+def test_a_shortlist_narrower_than_the_beam_is_enough() -> None:
+    few = Shortlist({-1: Lexicon(np.zeros(31, np.int32), np.zeros(0, np.int32), np.array([2, 9], np.int32))})
+    found = Native(model(), "int8", few).search(sources(), DecodingSettings(beam=8, n_best=8, max_len_extra=3), 1)
+    assert {token for each in found for hypothesis in each for token in hypothesis.tokens} == {9}
+
+
+@needs_library
+@pytest.mark.parametrize("shortlist", [None, lists(700, 40)], ids=["all tokens", "shortlist"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_sentence_is_translated_the_same_alone_among_others_and_by_any_number_of_threads(
+    precision: str, shortlist: Shortlist | None
+) -> None:
     texts = sources(120, 700)
-    fast, settings = Native(model(700), precision), DecodingSettings(beam=4, n_best=4, max_len_ratio=1.0)
+    fast, settings = Native(model(700), precision, shortlist), DecodingSettings(beam=4, n_best=4, max_len_ratio=1.0)
     together = fast.search(texts, settings, 1)
     assert fast.search(texts, settings, 3) == together
     for threads in (1, 2):

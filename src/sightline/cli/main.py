@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from sightline.cli import align, demo, doctor, evaluate, export, import_, prepare, score, train, translate
+from sightline.cli import (
+    align,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    import_,
+    prepare,
+    score,
+    shortlist,
+    train,
+    translate,
+)
 from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
@@ -31,6 +43,7 @@ app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
 app.command("export", short_help="Write a model for another engine.")(export.export)
 app.command("import", short_help="Read a Marian (OPUS-MT) model.")(import_.import_model)
+app.command("shortlist", short_help="Learn which tokens may translate which.")(shortlist.shortlist)
 app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)
 app.command("doctor", short_help="Versions, processor, memory and disk.")(doctor.doctor)
 

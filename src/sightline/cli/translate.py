@@ -81,6 +81,12 @@ def translate(
             help="Number format: fp32, bf16, int8 (with the extra `native`), fp16, or auto: the fastest.",
         ),
     ] = "auto",
+    shortlist: Annotated[
+        bool,
+        typer.Option(
+            "--shortlist", help="Compute only the few tokens that `sightline shortlist` has learned for each sentence."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: source, translation, score, n-best list.")
     ] = False,
@@ -91,7 +97,7 @@ def translate(
     from sightline.config import Document, apply_overrides
     from sightline.runtime.translator import load
 
-    translator = load(model, precision)
+    translator = load(model, precision, shortlist)
     given = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty, "sample": sample or None}
     decoding = apply_overrides(Document({}), settings or ()).tree
     decoding |= {name: value for name, value in given.items() if value is not None}
@@ -126,6 +132,7 @@ def translate(
             "model": [known_by(folder / "model.safetensors") for folder in model or ()],
             "to": to,
             "precision": precision,
+            "shortlist": shortlist,
             "json": as_json,
             **decoding,
         }

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sightline.decoding.protocol import DecodingSettings, Hypothesis, hypothesis, step_limit
+from sightline.decoding.shortlist import Shortlist
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.block import Block
@@ -96,11 +97,11 @@ class Native:
     Raises ValueError, with `why_not_native`, if it cannot be.
     """
 
-    def __init__(self, model: EncoderDecoder, precision: str) -> None:
+    def __init__(self, model: EncoderDecoder, precision: str, shortlist: Shortlist | None = None) -> None:
         library, why_not = native_library(), why_not_native(model)
         if library is None or why_not:
             raise ValueError(why_not)
-        self.library, self.model = library, model
+        self.library, self.model, self.shortlist = library, model, shortlist
         self.pad_id, self.bos_id, self.eos_id, self.max_len = model.pad_id, model.bos_id, model.eos_id, model.max_len
         shape = _shape(model, precision)
         self.src_vocab: int = shape.src_vocab
@@ -137,9 +138,9 @@ class Native:
     def search(
         self, sources: Sequence[Sequence[int]], settings: DecodingSettings, threads: int
     ) -> list[list[Hypothesis]]:
-        """As `beam_search`, with a beam of 1 `greedy`, for sources of any lengths; the longest should come first.
+        """As `beam_search`, with a beam of 1 `greedy`, for sources of any lengths; the longest should come first. Ctrl-C ends it.
 
-        Ctrl-C ends it.
+        With a shortlist only its tokens have logits at all: the probabilities of these add up to 1.
 
         Raises ValueError if a source is empty, has more tokens than the model reads, or one that it does not know.
         """
@@ -161,7 +162,9 @@ class Native:
             raise ValueError(
                 f"sources hold tokens {tokens.min()} to {tokens.max()}, and the model knows {self.src_vocab}"
             )
-        arrays, stop = [tokens, np.array(lengths, np.int32), np.array(limits, np.int32)], ctypes.c_int32(0)
+        arrays: list[np.ndarray | None] = [tokens, np.array(lengths, np.int32), np.array(limits, np.int32)]
+        arrays += self._allowed(sources)
+        stop = ctypes.c_int32(0)
 
         def work() -> list[list[Hypothesis]]:
             search, own = self.library.sightline_search, (self.handle, ctypes.byref(given), *map(_address, arrays))
@@ -181,6 +184,13 @@ class Native:
                 return found.result()
             finally:
                 stop.value = 1
+
+    def _allowed(self, sources: Sequence[Sequence[int]]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The shortlists of sources one after another, and how long each is; neither if all tokens are allowed."""
+        if self.shortlist is None or not sources:
+            return None, None
+        lists = [self.shortlist.of(source) for source in sources]
+        return np.concatenate(lists), np.array([len(each) for each in lists], np.int32)
 
     def _results(self, work: ctypes.c_void_p, count: int, settings: DecodingSettings) -> Iterator[list[Hypothesis]]:
         n_found, n_steps = ctypes.c_int64(), ctypes.c_int64()
@@ -205,8 +215,8 @@ class Native:
         raise RuntimeError(self.library.sightline_error().decode())
 
 
-def _address(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _address(array: np.ndarray | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
 def _activation(ffn: nn.Module) -> int | None:

@@ -12,6 +12,7 @@ from sightline.config import parse
 from sightline.data.normalise import normalise
 from sightline.decoding.ensemble import Ensemble
 from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.shortlist import Shortlist
 from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
 from sightline.models.encoder_decoder import EncoderDecoder
@@ -26,11 +27,15 @@ BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 class Translator:
     """Translates raw text with one bundle. The same texts and settings give the same translations, alone or in any batch."""
 
-    def __init__(self, bundle: Bundle, *others: Bundle, precision: str = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, *others: Bundle, precision: str = "auto", shortlist: Shortlist | None = None
+    ) -> None:
         """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it.
 
         `precision` is the number format of the computation: fp32, in which translations are those of the model as it was trained;
         int8, where the extra `native` is installed and the model stands alone; bf16; or auto, the fastest one here.
+        A `shortlist` says which few tokens each translation may hold, in searches of the extra `native`: beam and greedy ones, of
+        which nothing is asked. All others, and scores of given translations, are over the whole vocabulary.
 
         Raises ConfigError if it cannot be.
         """
@@ -38,15 +43,18 @@ class Translator:
             raise ConfigError(f"precision = {precision!r} is none: give {', '.join(known)}.{nearest(precision, known)}")
         self.bundle = bundle
         self.precision = _chosen(precision, bundle.model, alone=not others)
-        self.searched = self._prepared(others)
+        self.searched = self._prepared(others, shortlist)
         """What searches ask: the model made ready, or all of them."""
 
-    def _prepared(self, others: Sequence[Bundle]) -> Native | Prepared | Ensemble:
-        model = self.bundle.model
+    def _prepared(self, others: Sequence[Bundle], shortlist: Shortlist | None) -> Native | Prepared | Ensemble:
+        model, native = self.bundle.model, self.precision in NATIVE_PRECISIONS
+        why_not = why_not_native(model) if native and not others else "it is for one model in int8 or fp32"
+        if not why_not:
+            return Native(model, self.precision, shortlist)
+        if shortlist is not None:
+            raise ConfigError(f"A shortlist is not to be had here: {why_not}. Leave it out.")
         if others:
             return Ensemble([Prepared(each.model, self.precision) for each in (self.bundle, *others)])
-        if self.precision in NATIVE_PRECISIONS and not why_not_native(model):
-            return Native(model, self.precision)
         return Prepared(model, self.precision)
 
     @property
@@ -176,9 +184,12 @@ def _chosen(precision: str, model: EncoderDecoder, alone: bool) -> str:
     return fastest_precision(model) if why_not else "int8"
 
 
-def load(folder: str | Path | Sequence[str | Path] | None = None, precision: str = "auto") -> Translator:
+def load(
+    folder: str | Path | Sequence[str | Path] | None = None, precision: str = "auto", shortlist: bool = False
+) -> Translator:
     """The translator in a folder that `sightline train` wrote; without a folder, the one that comes with sightline. Several
-    folders translate together: see `Ensemble`. For `precision` see `Translator`.
+    folders translate together: see `Ensemble`. For `precision` see `Translator`; with `shortlist` it uses the one that
+    `sightline shortlist` has put into the folder.
 
     Raises BundleError if a folder holds none, or a damaged one, or if those of several do not know the same tokens.
     """
@@ -190,4 +201,6 @@ def load(folder: str | Path | Sequence[str | Path] | None = None, precision: str
                 f"{path} has another vocabulary than {folders[0]}, and models that translate together must know the same tokens: "
                 f"train one from the other (train.init={folders[0]}), or both on the same text with the same [tokenizer]."
             )
-    return Translator(first, *others, precision=precision)
+    sizes = first.tokenizer.src_vocab_size, first.tokenizer.tgt_vocab_size
+    lists = Shortlist.load(Path(folders[0]), sizes) if shortlist else None
+    return Translator(first, *others, precision=precision, shortlist=lists)
