@@ -109,6 +109,7 @@ class Matrix {
     bool int8 = false;             // with a scale for each output; else float32
     Buffer<float> floats, scale, bias;
     Buffer<uint8_t> bytes;
+    Buffer<uint8_t> by_row;  // the bytes once more, an output after another, where some are to be selected
 
     // The rows of several matrices with the same inputs, one after another; a bias may be missing.
     struct Part {
@@ -138,7 +139,14 @@ class Matrix {
                 put(out, parts[i].weight + size_t(row) * k);
             }
     }
-    // Some outputs of another matrix, in the order given.
+    // Have outputs at hand for `select`: in panels a row lies in as many lines of the cache as it has inputs.
+    void keep_rows() {
+        if (!int8) return;
+        uint8_t* to = by_row.reserve(size_t(n) * depth_steps() * DEPTH);
+        for (int out = 0; out < n; out++)
+            for (int i = 0; i < depth_steps() * DEPTH; i++) *to++ = bytes[byte_at(out, i)];
+    }
+    // Some outputs of another matrix, which has kept its rows, in the order given.
     void select(const Matrix& from, const int32_t* outputs, int count) {
         n = count, k = from.k, padded = round_up(n, P), int8 = from.int8;
         bias.reserve(padded);
@@ -149,9 +157,9 @@ class Matrix {
             bias[out] = from.bias[same];
             if (int8) {
                 scale[out] = from.scale[same];
-                const uint8_t* get = from.bytes + from.byte_at(same, 0);
+                const uint8_t* get = from.by_row + size_t(same) * depth_steps() * DEPTH;
                 uint8_t* put = bytes + byte_at(out, 0);
-                for (int step = 0; step < depth_steps(); step++, get += P * DEPTH, put += P * DEPTH) std::memcpy(put, get, DEPTH);
+                for (int step = 0; step < depth_steps(); step++, get += DEPTH, put += P * DEPTH) std::memcpy(put, get, DEPTH);
             } else {
                 for (int i = 0; i < k; i++) floats[float_at(out, i)] = from.floats[from.float_at(same, i)];
             }

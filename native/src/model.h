@@ -23,6 +23,7 @@ struct Shape {
     int32_t rotary;
     int32_t int8;  // weights and activations quantised; else float32
     int32_t pad_id, bos_id, eos_id;
+    int32_t shortlists;  // searches may be given some
 
     int d_head() const { return d_model / n_heads; }
     int d_kv() const { return d_head() * n_kv_heads; }
@@ -299,6 +300,7 @@ class Model {
         const float *src = tensors.take(), *tgt = tensors.take(), *head = tensors.take(), *head_bias = tensors.take();
         const Matrix::Part out = {head, head_bias, shape.tgt_vocab};
         output.fill(&out, 1, shape.d_model, shape.int8);
+        if (shape.shortlists) output.keep_rows();
         tgt_embed.fill(tgt, shape.tgt_vocab, shape.d_model, shape.int8 && tgt == head ? &output : nullptr);
         src_embed.fill(src, shape.src_vocab, shape.d_model, shape.int8 && src == head ? &output : nullptr);
         fill_positions(src_positions, tensors.take());

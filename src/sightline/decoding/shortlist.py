@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -36,8 +37,16 @@ class Lexicon:
 
     def of(self, source: Sequence[int]) -> Int[np.ndarray, " k"]:
         """The target tokens for a sentence, ascending, each once."""
-        rows = [self.tokens[self.starts[s] : self.starts[s + 1]] for s in {*source}]
-        return np.unique(np.concatenate([self.always, *rows])).astype(np.int32)
+        found = self._always.copy()
+        for s in {*source}:
+            found[self.tokens[self.starts[s] : self.starts[s + 1]]] = True
+        return np.flatnonzero(found).astype(np.int32)
+
+    @cached_property
+    def _always(self) -> Bool[np.ndarray, " up_to_the_last"]:
+        found = np.zeros(1 + max(self.tokens.max(initial=0), self.always.max(initial=0)), bool)
+        found[self.always] = True
+        return found
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class _Shape(ctypes.Structure):
         for name in (
             *("d_model", "n_heads", "n_kv_heads", "d_ff", "encoder_layers", "decoder_layers"),
             *("src_vocab", "tgt_vocab", "max_len", "norm_first", "rms", "activation", "core", "rotary", "int8"),
-            *("pad_id", "bos_id", "eos_id"),
+            *("pad_id", "bos_id", "eos_id", "shortlists"),
         )
     ]
 
@@ -103,7 +103,7 @@ class Native:
             raise ValueError(why_not)
         self.library, self.model, self.shortlist = library, model, shortlist
         self.pad_id, self.bos_id, self.eos_id, self.max_len = model.pad_id, model.bos_id, model.eos_id, model.max_len
-        shape = _shape(model, precision)
+        shape = _shape(model, precision, shortlist is not None)
         self.src_vocab: int = shape.src_vocab
         tensors = [None if each is None else each.detach().float().contiguous() for each in _tensors(model)]
         pointers = (ctypes.c_void_p * len(tensors))(*(None if each is None else each.data_ptr() for each in tensors))
@@ -229,7 +229,7 @@ def _activation(ffn: nn.Module) -> int | None:
     return None
 
 
-def _shape(model: EncoderDecoder, precision: str) -> _Shape:
+def _shape(model: EncoderDecoder, precision: str, shortlists: bool) -> _Shape:
     block = next(iter(model.decoder))
     attention = block.self_attn
     return _Shape(
@@ -251,6 +251,7 @@ def _shape(model: EncoderDecoder, precision: str) -> _Shape:
         model.pad_id,
         model.bos_id,
         model.eos_id,
+        shortlists,
     )
 
 
