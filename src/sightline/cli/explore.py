@@ -47,7 +47,8 @@ def explore(
         print(f"Port {port} is taken.", file=sys.stderr)
     address = f"http://{HOST}:{found}/" + (f"#/v1/overview?lang={lang}" if lang else "")
     print(f"{address}   (Ctrl-C ends it)", flush=True)
-    serve(listening, bundles or [], address if open_page else None)
+    with listening:
+        serve(listening, bundles or [], address if open_page else None)
 
 
 def listen(port: int) -> socket.socket:

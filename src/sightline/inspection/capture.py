@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal, cast
@@ -477,6 +477,7 @@ def _side(
 ) -> Side:
     tokens: list[Token] = []
     words: list[Span] = []
+    blanks: list[int] = []
     open_word, before = False, ""
     for i, (token, span) in enumerate(zip(ids, spans, strict=True)):
         piece = names[token]
@@ -487,8 +488,9 @@ def _side(
         start, end = span
         shown = text[start:end]
         partial = piece.startswith("<0x") and len(shown.encode("utf-8", "replace")) > 1
-        if not shown.strip():  # a blank by itself
-            tokens.append(Token(token, piece, " ", False, max(0, len(words) - 1), span))
+        if not shown.strip():  # a blank by itself: of the word after it or, at the end, before it
+            tokens.append(Token(token, piece, " ", False, len(words), span))
+            blanks.append(i)
             open_word = False
             continue
         same_sign = partial and i > 0 and spans[i - 1] == span
@@ -498,6 +500,8 @@ def _side(
             words[-1] = (words[-1][0], max(end, words[-1][1]))
         open_word, before = not shown.isspace(), shown
         tokens.append(Token(token, piece, shown, False, len(words) - 1, span, partial))
+    for i in blanks:
+        tokens[i] = replace(tokens[i], word=min(tokens[i].word, len(words) - 1))
     return Side(text, lang, tokens, [text[start:end].strip() for start, end in words])
 
 
