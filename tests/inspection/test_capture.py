@@ -164,7 +164,8 @@ def test_the_residual_stream_adds_up(variant: str) -> None:
                 expected = total if block.norm_at == "pre" else norm(total)
                 torch.testing.assert_close(t[f"{at}.{after}"], expected)
             last = t[f"{at}.resid_cross" if part == "decoder" else f"{at}.resid_mid"]
-            inner = block.ffn.down_proj(t[f"{at}.ffn.post"])
+            ffn: Any = block.ffn
+            inner = ffn.down_proj(t[f"{at}.ffn.post"])
             expected = last + inner if block.norm_at == "pre" else block.ffn_norm(last + inner)
             torch.testing.assert_close(t[f"{at}.resid_post"], expected, atol=1e-5, rtol=1e-5)
             if i:

@@ -94,9 +94,9 @@ class Workshop:
         self._waiting = 0
         self._lock = threading.Lock()
 
-    def begin(self) -> "Future[list[Served]]":
-        """Have torch and the models ready soon: nobody need wait for it."""
-        return self._thread.submit(self._all_served)
+    def begin(self) -> "Future[None]":
+        """Have torch, the models and what a page opens with ready soon: nobody need wait for it."""
+        return self._thread.submit(self._ready)
 
     def close(self) -> None:
         """Let the thread end; what waits is dropped."""
@@ -133,6 +133,14 @@ class Workshop:
             raise Refusal(413, "out_of_memory") from error
 
     # Everything below is done in the thread.
+
+    def _ready(self) -> None:
+        first, *_ = self._all_served()
+        sample = first.sample()
+        try:
+            self.run(RunRequest(model=first.name, src=sample["src"], to=sample["to"] or None))
+        except (Refusal, UserError):  # whoever asks for it is told
+            return
 
     def models(self) -> dict[str, Any]:
         """The reply of `/api/v1/models`."""
