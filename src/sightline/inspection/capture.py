@@ -350,7 +350,8 @@ def _settings(request: Request, bundle: Bundle) -> tuple[DecodingSettings, list[
     """The model's own settings of the search with those of the request, and what of the former is left out."""
     own = bundle.config.decoding
     beam = 1 if request.method == "greedy" else request.beam
-    changes: dict[str, Any] = {"beam": beam, "n_best": beam, "sample": False, "mbr": 0, "beam_groups": 1}
+    n_best = beam if own.coverage_penalty else 1
+    changes: dict[str, Any] = {"beam": beam, "n_best": n_best, "sample": False, "mbr": 0, "beam_groups": 1}
     if request.length_penalty is not None:
         changes["length_penalty"] = request.length_penalty
     left_out = [name for name in ("sample", "mbr") if getattr(own, name)]

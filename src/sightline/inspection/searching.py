@@ -12,7 +12,7 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import Beams, beam_search, best_candidates
 from sightline.decoding.constraints import Constraint, Rules
 from sightline.decoding.greedy import greedy
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis
 from sightline.decoding.scoring import score
 from sightline.inspection.manifest import Candidate, Decode, Finished, Live, Node, Step
 
@@ -107,24 +107,34 @@ class _Watched:
         self.children[parent, token] = node.id
         return node.id
 
-    def tokens_of(self, node: int) -> list[int]:
-        """The tokens from the begin, which is left out, to a node."""
-        found: list[int] = []
+    def path(self, node: int) -> list[Node]:
+        """The nodes from the begin, which is left out, to a node."""
+        found: list[Node] = []
         while node > 0:
-            found.append(self.nodes[node].token)
+            found.append(self.nodes[node])
             node = self.nodes[node].parent
         return found[::-1]
 
-    def finished(self, hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Finished]:
-        """Results, each with its node."""
-        found: list[Finished] = []
-        for each in hypotheses:
+    def finished(
+        self, results: Sequence[Hypothesis], others: bool, tokenizer: Tokenizer, settings: DecodingSettings
+    ) -> list[Finished]:
+        """The results, each with its node, and with `others` all that ended on the way too; best first."""
+        found: dict[int, Hypothesis] = {}
+        for each in results:
             node = 0
             for token in [*each.tokens, *([self.eos_id] if each.finished else [])]:
                 node = self.children[node, token]
-            text = tokenizer.decode_tgt(each.tokens)
-            found.append(Finished(node, each.tokens, text, each.log_prob, each.score))
-        return found
+            found[node] = each
+        for node in self.nodes if others else ():
+            if node.state == "finished" and node.id not in found:
+                path = self.path(node.id)
+                lps = [each.lp for each in path]
+                found[node.id] = hypothesis([each.token for each in path[:-1]], lps, True, settings)
+        ranked = sorted(found.items(), key=lambda item: -item[1].score)  # of equals the search's own first
+        return [
+            Finished(node, each.tokens, tokenizer.decode_tgt(each.tokens), each.log_prob, each.score)
+            for node, each in ranked
+        ]
 
 
 class _Searched(_Watched):
@@ -136,7 +146,9 @@ class _Searched(_Watched):
 
     def _look_ahead(self, logits: Tensor) -> None:
         t, beam = len(self.steps) - 1, self.settings.beam
-        so_far = [self.tokens_of(node) if node != UNKNOWN else [self.pad_id] * t for node in self.at]
+        so_far = [
+            [each.token for each in self.path(node)] if node != UNKNOWN else [self.pad_id] * t for node in self.at
+        ]
         tokens = torch.tensor(so_far, dtype=torch.long, device=logits.device).view(len(so_far), t)
         log_probs = self.rules.log_probs(logits, tokens, [0] * len(so_far))
         cums = [-math.inf if node == UNKNOWN else self.nodes[node].cum for node in self.at]
@@ -181,7 +193,8 @@ def search(
     begins with.
 
     What is found is what `decoding.beam_search` or `decoding.greedy` finds, which do the searching: `settings` must not ask for
-    samples, nor for groups of beams.
+    samples, nor for groups of beams. Beside the `n_best` results everything is told that ended on the way; with a coverage
+    penalty, which only the search can tell of, the results alone.
     """
     constraints = [Constraint(tuple(prefix))] if prefix else None
     rules = Rules(model, src, settings, constraints)
@@ -190,7 +203,7 @@ def search(
         found = greedy(watched, src, settings, constraints)
     else:
         [found] = beam_search(watched, src, settings, constraints)
-    finished = watched.finished(found, tokenizer)
+    finished = watched.finished(found, found[0].finished and not settings.coverage_penalty, tokenizer, settings)
     return _told(watched, "greedy" if settings.beam == 1 else "beam", settings, rules.limits[0], finished)
 
 
@@ -205,7 +218,7 @@ def given(
     watched = _Given(model, tokenizer.names_tgt(), tokens)
     tgt = torch.tensor([list(tokens)], dtype=torch.long, device=src.device)
     found = score(watched, src, tgt, settings)
-    return _told(watched, "forced", settings, len(tokens), watched.finished(found, tokenizer))
+    return _told(watched, "forced", settings, len(tokens), watched.finished(found, False, tokenizer, settings))
 
 
 def _told(watched: _Watched, method: Any, settings: DecodingSettings, limit: int, finished: list[Finished]) -> Decode:
