@@ -341,8 +341,21 @@ def test_padding_begin_end_and_what_is_no_token_cannot_be_forced(token: int) -> 
 def test_more_than_the_most_characters_are_not_even_cut_into_tokens() -> None:
     with pytest.raises(CaptureError) as error:
         capture(bundle(), asked(src="a" * 20_001))
-    assert error.value.code == "src_too_long"
-    assert SRC_TOKENS == 512
+    assert error.value.code == "text_too_long" and SRC_TOKENS == 512
+
+
+@pytest.mark.parametrize("more", [{}, {"method": "greedy"}, {"tgt": "feed"}])
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_capture_can_be_stopped_at_any_step(more: dict[str, str], at: int) -> None:
+    calls = []
+
+    def interrupted() -> bool:
+        calls.append(1)
+        return len(calls) == at
+
+    with pytest.raises(CaptureError) as error:
+        capture(bundle(), asked(**more), interrupted=interrupted)
+    assert error.value.code == "interrupted" and len(calls) == at
 
 
 def test_the_same_request_has_the_same_id_and_another_has_another() -> None:

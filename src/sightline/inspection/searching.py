@@ -1,7 +1,7 @@
 """A search watched from outside: every step, hypothesis and candidate, told by the searches of `decoding` themselves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -47,8 +47,8 @@ class _WatchedState:
 class _Watched:
     """A `Decodable` that passes all on to a model, and writes down what a search of one sentence asks of it."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str]) -> None:
-        self.model, self.names = model, names
+    def __init__(self, model: Decodable[Any], names: Sequence[str], go_on: Callable[[], None]) -> None:
+        self.model, self.names, self.go_on = model, names, go_on
         self.pad_id, self.bos_id, self.eos_id = model.pad_id, model.bos_id, model.eos_id
         most: int | None = getattr(model, "max_len", None)
         if most is not None:
@@ -71,6 +71,7 @@ class _Watched:
         return _WatchedState(self.model.start(src))
 
     def step(self, tokens: Int[Tensor, " n"], state: _WatchedState) -> Float[Tensor, "n vocab"]:
+        self.go_on()
         logits = self.model.step(tokens, state.inner)
         if self.steps:
             self._follow(tokens.tolist(), state.rows)
@@ -140,8 +141,15 @@ class _Watched:
 class _Searched(_Watched):
     """Candidates are found as the beam search finds them, from the same numbers by the same functions."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str], rules: Rules, settings: DecodingSettings) -> None:
-        super().__init__(model, names)
+    def __init__(
+        self,
+        model: Decodable[Any],
+        names: Sequence[str],
+        rules: Rules,
+        settings: DecodingSettings,
+        go_on: Callable[[], None],
+    ) -> None:
+        super().__init__(model, names, go_on)
         self.rules, self.settings = rules, settings
 
     def _look_ahead(self, logits: Tensor) -> None:
@@ -172,8 +180,10 @@ class _Searched(_Watched):
 class _Given(_Watched):
     """Candidates are the tokens of a translation that is there already."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str], tokens: Sequence[int]) -> None:
-        super().__init__(model, names)
+    def __init__(
+        self, model: Decodable[Any], names: Sequence[str], tokens: Sequence[int], go_on: Callable[[], None]
+    ) -> None:
+        super().__init__(model, names, go_on)
         self.given = tokens
 
     def _look_ahead(self, logits: Tensor) -> None:
@@ -188,9 +198,10 @@ def search(
     src: Int[Tensor, "1 s"],
     settings: DecodingSettings,
     prefix: Sequence[int] = (),
+    go_on: Callable[[], None] = lambda: None,
 ) -> Decode:
     """Search for a translation of one sentence, greedily with a beam of 1, and tell all of it. `prefix` are tokens that it
-    begins with.
+    begins with; `go_on` is called before every step, and may raise an error to end the search.
 
     What is found is what `decoding.beam_search` or `decoding.greedy` finds, which do the searching: `settings` must not ask for
     samples, nor for groups of beams. Beside the `n_best` results everything is told that ended on the way; with a coverage
@@ -198,7 +209,7 @@ def search(
     """
     constraints = [Constraint(tuple(prefix))] if prefix else None
     rules = Rules(model, src, settings, constraints)
-    watched = _Searched(model, tokenizer.names_tgt(), rules, settings)
+    watched = _Searched(model, tokenizer.names_tgt(), rules, settings, go_on)
     if settings.beam == 1:
         found = greedy(watched, src, settings, constraints)
     else:
@@ -213,9 +224,10 @@ def given(
     src: Int[Tensor, "1 s"],
     tokens: Sequence[int],
     settings: DecodingSettings,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Decode:
     """A translation that is there already, `tokens` with the end, step by step, as if a search had found it."""
-    watched = _Given(model, tokenizer.names_tgt(), tokens)
+    watched = _Given(model, tokenizer.names_tgt(), tokens, go_on)
     tgt = torch.tensor([list(tokens)], dtype=torch.long, device=src.device)
     found = score(watched, src, tgt, settings)
     return _told(watched, "forced", settings, len(tokens), watched.finished(found, False, tokenizer, settings))

@@ -93,13 +93,15 @@ class Workshop:
         self._thread = ThreadPoolExecutor(1, "model")
         self._waiting = 0
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def begin(self) -> "Future[None]":
         """Have torch, the models and what a page opens with ready soon: nobody need wait for it."""
         return self._thread.submit(self._ready)
 
     def close(self) -> None:
-        """Let the thread end; what waits is dropped."""
+        """Let the thread end; what waits is dropped, and a search ends at its next step."""
+        self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, work: Callable[..., Found], *given: Any) -> "Future[Found]":
@@ -190,7 +192,7 @@ class Workshop:
         if known is not None:
             self._runs.move_to_end(known.manifest.id)
             return known, False
-        found = capture(served.bundle, request, sha256=served.sha256, info=served.info)
+        found = capture(served.bundle, request, sha256=served.sha256, info=served.info, interrupted=self._closed.is_set)
         self._runs[found.manifest.id] = found
         while len(self._runs) > 1 and sum(each.nbytes for each in self._runs.values()) > HELD:
             self._runs.popitem(last=False)
