@@ -28,6 +28,19 @@ def test_inspect_prints_what_the_heads_do_and_writes_every_form(sightline, train
     assert (tmp_path / "sheet.xlsx").read_bytes()[:2] == b"PK"
 
 
+def test_inspect_writes_a_page_or_says_that_it_was_not_built(
+    sightline, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.serve.exports.STATIC", tmp_path)
+    command = ["inspect", "a b c", "--model", trained, "--out", "page.html", "--lang", "zh"]
+    missing = sightline(*command)
+    assert missing.status == 2 and "make web" in missing.err and not Path("page.html").exists()
+    (tmp_path / "offline.html").write_text("<body><!--sightline-data--></body>")
+    result = sightline(*command)
+    assert result.status == 0, result.err
+    assert 'id="sightline-data" data-lang="zh"' in Path("page.html").read_text()
+
+
 def test_inspect_takes_a_given_translation_and_a_greedy_search(sightline, trained: Path) -> None:
     for more, method in ((["--tgt", "b"], "forced"), (["--beam", "1"], "greedy")):
         result = sightline("inspect", "a b", "--model", trained, "--out", "run.ttrace", *more)
