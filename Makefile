@@ -9,7 +9,7 @@ CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding
 NATIVE := $(shell find native -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' | grep -v build/)
 TRIED := $(if $(shell command -v c++),.venv/.native)
 
-.PHONY: demo native test test-all check format docs bench wheel ci clean
+.PHONY: demo native test test-all check format docs web web-check bench wheel ci clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about three minutes
@@ -34,6 +34,12 @@ format: .venv/.ready-to-develop
 docs: .venv/.ready-to-develop
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+web: .venv/.ready-to-develop  ## build the explorer's page from web/ into src/sightline/serve/static, and test it
+	.ci/web build
+
+web-check: .venv/.ready-to-develop  ## the same, but refuse if the page in src/sightline/serve/static is another
+	.ci/web check
+
 bench: .venv/.ready-to-develop $(TRIED)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
@@ -41,10 +47,10 @@ wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, 
 	.ci/try-wheel
 
 ci: export SIGHTLINE_NATIVE := required
-ci: .venv/.native check test docs wheel
+ci: .venv/.native check web-check test docs wheel
 
 clean:
-	rm -rf .venv build dist site native/build native/*.egg-info
+	rm -rf .venv web/node_modules web/dist build dist site native/build native/*.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sightline needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }

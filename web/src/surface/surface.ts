@@ -1,0 +1,45 @@
+/** What a scene draws on: a canvas for the screen, a string of SVG for files and tests. Coordinates are CSS pixels. */
+
+export interface Stroke {
+  color: string;
+  width?: number;
+  dash?: readonly number[];
+  alpha?: number;
+  cap?: "butt" | "round";
+}
+
+export interface TextStyle {
+  size: number;
+  color: string;
+  align?: "start" | "middle" | "end";
+  weight?: 400 | 600;
+  mono?: boolean;
+  alpha?: number;
+  /** Degrees clockwise about the anchor. */
+  rotate?: number;
+  /** Characters upright, one below the other, as Chinese stands in a column. */
+  upright?: boolean;
+}
+
+export type Point = readonly [number, number];
+
+export interface Surface {
+  readonly width: number;
+  readonly height: number;
+  rect(x: number, y: number, w: number, h: number, fill: string, alpha?: number, radius?: number): void;
+  outline(x: number, y: number, w: number, h: number, stroke: Stroke, radius?: number): void;
+  line(points: readonly Point[], stroke: Stroke): void;
+  /** A cubic from `a` to `b` that leaves and arrives horizontally. */
+  curve(a: Point, b: Point, stroke: Stroke): void;
+  circle(x: number, y: number, r: number, fill: string, alpha?: number): void;
+  text(x: number, y: number, text: string, style: TextStyle): void;
+  /** Slanted lines: masked cells. */
+  hatch(x: number, y: number, w: number, h: number, color: string): void;
+  /** A map of `rows` x `columns` cells, each `color(row, column)` or null for none. */
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: (r: number, c: number) => string | null): void;
+  /** What follows belongs together; `label` names it in the file. */
+  group(label: string, draw: () => void): void;
+}
+
+export const FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
+export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';

@@ -1,0 +1,15 @@
+/** The views, in the order of the navigation. The shell knows nothing else of them. */
+import type { Component } from "svelte";
+import type { Key } from "../i18n/index.svelte";
+import Overview from "./Overview.svelte";
+
+export interface View {
+  /** As in the address: `#/v1/<id>`. */
+  id: string;
+  title: Key;
+  /** The key that opens it. */
+  digit: string;
+  component: Component;
+}
+
+export const VIEWS: readonly View[] = [{ id: "overview", title: "overview.title", digit: "1", component: Overview }];
