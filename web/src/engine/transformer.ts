@@ -162,15 +162,17 @@ export class Transformer {
     const { activation } = this.config;
     const up = linear(x, this.need(`${address}.up_proj.weight`), this.parameters(`${address}.up_proj.bias`));
     let inner: Matrix;
+    let before = up; // what the activation is applied to
     if (activation === "swiglu") {
       const gate = multiplyTransposed(x, this.need(`${address}.gate_proj.weight`));
       inner = { ...up, data: up.data.map((y, i) => y * silu(gate.data[i]!)) };
+      before = gate;
     } else {
       const f = ACTIVATIONS[activation];
       if (!f) throw new Error(`the activation "${activation}" is not known here`);
       inner = map(up, f);
     }
-    trace.set(`${address}.pre`, [up]).set(`${address}.post`, [inner]);
+    trace.set(`${address}.pre`, [before]).set(`${address}.post`, [inner]);
     return linear(inner, this.need(`${address}.down_proj.weight`), this.parameters(`${address}.down_proj.bias`));
   }
 

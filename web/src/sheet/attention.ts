@@ -84,7 +84,7 @@ export function headBlocks(
   const { head, allowed, fold } = options;
   const common = { rows: labels.queries, cols: labels.keys, kind: "plain" as const, pairs: true, ...(head === undefined ? {} : { head }) };
   const dHead = cells.q[0]!.length;
-  const scores = sheet.add({ ...common, step: "scores", name: `S${suffix}`, title: "Q·K^ᵀ", symbol: "q·k" }, (i, j) =>
+  const scores = sheet.add({ ...common, step: "scores", name: `S${suffix}`, title: "Q·Kᵀ", symbol: "q·k" }, (i, j) =>
     dot(cells.q[i]!, cells.k[j]!),
   );
   let last = scores;

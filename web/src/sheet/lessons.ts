@@ -231,7 +231,7 @@ function lookupSheet(switches: Switches, labels: Labels): Sheet {
     (i, j) => NAMES[i]![j]!,
   );
   const scores = sheet.add(
-    { step: "scores", kind: "plain", name: "S", title: "q·K^ᵀ", symbol: "q·k", rows, cols: people, head: 2, pairs: true },
+    { step: "scores", kind: "plain", name: "S", title: "q·Kᵀ", symbol: "q·k", rows, cols: people, head: 2, pairs: true },
     (_, j) => dot(q.ids[0]!, k.ids[j]!),
   );
   const weights = softmaxBlocks(sheet, scores, "", switches, { step: "softmax", head: 2 });
