@@ -355,7 +355,7 @@ export const LESSONS: readonly Lesson[] = [
     tries: [
       { id: "soft", act: write(["q[1,1]", 1]) },
       { id: "three", act: write(["q[1,1]", 6], ["q[1,3]", 6]) },
-      { id: "wei", act: write(["q[1,1]", 6], ["q[1,3]", 0], ["q[1,5]", 6]) },
+      { id: "li", act: write(["q[1,1]", 0], ["q[1,2]", 6], ["q[1,3]", 0], ["q[1,4]", 6]) },
     ],
     whys: ["soft", "kv"],
     quiz: ["S", "Z"],
@@ -447,7 +447,7 @@ export const LESSONS: readonly Lesson[] = [
     folded: [],
     tries: [
       { id: "memory", act: write(["M[2,2]", 0]) },
-      { id: "query", act: write(["X[2,2]", 0], ["X[2,1]", 1], ["X[2,3]", 0]) },
+      { id: "query", act: write(["X[2,1]", 1], ["X[2,2]", 0], ["X[2,3]", 0], ["X[2,4]", 1]) },
     ],
     whys: ["crosskv", "crossshape"],
     quiz: ["D", "A"],
@@ -462,7 +462,7 @@ export const LESSONS: readonly Lesson[] = [
     folded: ["qkv", "scores", "scale"],
     tries: [
       { id: "on", act: turn({ positions: true }) },
-      { id: "zero", act: fill("P", 0) },
+      { id: "zero", act: (book) => (turn({ positions: true })(book), fill("P", 0)(book)) },
     ],
     whys: ["position", "decoderorder"],
     quiz: ["Δ"],

@@ -56,6 +56,8 @@ export interface Block {
   random?: readonly number[];
   /** It is there only in one of the two ways to write the output. */
   only?: "concat" | "sum";
+  /** Its cells are read, but too many to be looked at. */
+  unseen?: boolean;
 }
 
 export class Sheet {

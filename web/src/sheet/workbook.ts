@@ -132,6 +132,13 @@ export class Workbook {
     if (numbers.length) this.write(numbers);
   }
 
+  /** The same numbers on a sheet that is made anew: for other labels. */
+  remake(): void {
+    const { ghosts, changed, downstream, written } = this.current;
+    const sheet = this.make(this.now.switches);
+    this.current = { ...this.seen(sheet, sheet.evaluate(this.now.held), new Map(), []), ghosts, changed, downstream, written };
+  }
+
   undo(): void {
     const last = this.past.pop();
     if (!last) return;

@@ -1,6 +1,7 @@
 /** The views, in the order of the navigation. The shell knows nothing else of them. */
 import type { Component } from "svelte";
 import type { Key } from "../i18n/index.svelte";
+import ByHand from "./ByHand.svelte";
 import Overview from "./Overview.svelte";
 
 export interface View {
@@ -12,4 +13,4 @@ export interface View {
   component: Component;
 }
 
-export const VIEWS: readonly View[] = [{ id: "overview", title: "overview.title", digit: "1", component: Overview }];
+export const VIEWS: readonly View[] = [{ id: "overview", title: "overview.title", digit: "1", component: Overview }, { id: "hand", title: "hand.view", digit: "4", component: ByHand }];
