@@ -5,6 +5,7 @@ as in SentencePiece, Kudo and Richardson 2018), *cut* into words that no subword
 *frame* (tag, eos).
 """
 
+import codecs
 import functools
 import itertools
 import json
@@ -27,6 +28,8 @@ from sightline.files import write_atomically
 UNKNOWN = "⁇"
 """How an unknown token is shown in decoded text (U+2047, which no keyboard types)."""
 
+Span = tuple[int, int]
+"""From which character to before which."""
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _ENDING = r"(?i:s|d|m|t|ll|ve|re)(?!\p{L})"
@@ -86,6 +89,12 @@ class TokenizerSettings(Settings):
         return self
 
 
+def _placed(text: str, start: int, end: int) -> Span:
+    """A piece's place in a text, without the blank that it may begin with; an empty one where there is nothing else."""
+    start, end = min(max(0, start), len(text)), min(max(0, end), len(text))
+    return (start + 1, end) if text[start:end].startswith(" ") else (start, end)
+
+
 class _Pieces:
     """A vocabulary of pieces with the `tokenizers` library inside; it sees text with blanks marked."""
 
@@ -107,6 +116,24 @@ class _Pieces:
             self._unknown if i == 3 else self.names[i] for i in ids if i == 3 or self.n_special <= i < self.vocab_size
         )
         return "".join(pieces).replace(BLANK, " ").strip(" ")
+
+    def spans(self, text: str) -> tuple[str, list[Span]]:
+        prepared = self._prepare(text)
+        seen = prepared.replace(BLANK, " ").lstrip(" ")
+        before = len(prepared) - len(seen)  # a mark before the text, which is no part of it
+        found = self.model.encode(prepared, add_special_tokens=False).offsets
+        return seen, [_placed(seen, start - before, end - before) for start, end in found]
+
+    def spans_of(self, ids: Iterable[int]) -> tuple[str, list[Span]]:
+        pieces = [self._unknown if i == 3 else self.names[i] if i >= self.n_special else "" for i in ids]
+        joined = "".join(pieces).replace(BLANK, " ")
+        seen = joined.strip(" ")
+        end = len(joined.lstrip(" ")) - len(joined)
+        found: list[Span] = []
+        for piece in pieces:
+            start, end = end, end + len(piece)
+            found.append(_placed(seen, start, end))
+        return seen, found
 
     @functools.cached_property
     def merges(self) -> Merges:
@@ -139,6 +166,26 @@ class _Bytes:
     def decode(self, ids: Iterable[int]) -> str:
         found = bytes(i - self.n_special for i in ids if self.n_special <= i < self.vocab_size)
         return found.decode("utf-8", "replace").strip(" ")
+
+    def spans(self, text: str) -> tuple[str, list[Span]]:
+        seen = self._normalise(text)
+        return seen, [(i, i + 1) for i, sign in enumerate(seen) for _ in sign.encode("utf-8", "replace")]
+
+    def spans_of(self, ids: Iterable[int]) -> tuple[str, list[Span]]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        joined, waiting, found = "", 0, list[Span]()
+        ids = list(ids)
+        for place, i in enumerate(ids):
+            a_byte = self.n_special <= i < self.vocab_size
+            signs = decoder.decode(bytes([i - self.n_special]) if a_byte else b"", final=place == len(ids) - 1)
+            waiting += a_byte
+            if signs or not a_byte:
+                found += [(len(joined), len(joined) + len(signs))] * (waiting or 1)
+                waiting, joined = 0, joined + signs
+        found += [(len(joined), len(joined))] * (len(ids) - len(found))
+        seen = joined.strip(" ")
+        before = len(joined) - len(joined.lstrip(" "))
+        return seen, [_placed(seen, start - before, end - before) for start, end in found]
 
     def sample(self, text: str, dropout: float, generator: random.Random) -> list[int]:
         return self.encode([text])[0]
@@ -247,6 +294,16 @@ class Tokenizer:
     def pieces_tgt(self, text: str) -> list[str]:
         """The target text cut into pieces, to be read by people; ▁ marks a blank."""
         return [self._tgt.names[i].strip() for i in self._tgt.encode([text])[0]]
+
+    def spans_src(self, text: str) -> tuple[str, list[Span]]:
+        """The text as the model sees it, and where in it each token of `encode_src` stands, tag and end left out. Blanks
+        are no part of a token's place; the bytes of a character all have the place of the character.
+        """
+        return self._src.spans(text)
+
+    def spans_tgt(self, ids: Iterable[int]) -> tuple[str, list[Span]]:
+        """What `decode_tgt` gives, and where in it each token stands; special ones have an empty place."""
+        return self._tgt.spans_of(ids)
 
     def to_json(self) -> str:
         """Everything (settings, tags, vocabularies) as one JSON document."""
