@@ -101,4 +101,9 @@ if __name__ == "__main__":
         (FOLDER / f"{name}.ttrace").write_bytes(data)
         size = int.from_bytes(data[:8], "little")
         manifest = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["manifest"])
-        print(f"{name}: {len(data):,} bytes, header {size:,}", manifest["translation"], manifest["checks"], file=sys.stderr)
+        print(
+            f"{name}: {len(data):,} bytes, header {size:,}",
+            manifest["translation"],
+            manifest["checks"],
+            file=sys.stderr,
+        )

@@ -37,6 +37,11 @@ BEAM = 10
 """The widest beam."""
 LOGITS = 20
 """Most probable tokens of each step that a capture holds."""
+PASSING = {
+    *("q", "k", "v", "z", "weights", "out", "resid_pre", "resid_mid", "resid_cross", "resid_post", "pre", "post"),
+    *("tokens", "position", "sum", "memory", "hidden", "logits", "id", "lp"),
+}
+"""How the addresses end of what passes through a model; other tensors of a capture are weights."""
 TEXT = 20_000
 """Characters of a text, at most: more are refused before they are cut into tokens."""
 
@@ -162,18 +167,18 @@ def stacks(model: EncoderDecoder) -> list[StackInfo]:
 
 @contextmanager
 def watching(model: EncoderDecoder) -> Iterator[dict[str, Tensor]]:
-    """Inside the `with` block everything is kept, by its address, that passes through the model: a batch of one sentence, of which
-    the batch axis is left out.
+    """Inside the `with` block everything is kept, by its address, that passes through the model: a batch of one sentence,
+    of which the batch axis is left out.
 
-    `decoder.2.cross_attn.q|k|v|z|weights|out` (heads first; q, k and v as the core gets them: turned by rotary positions, and keys
-    and values once for each query head), `decoder.2.resid_pre|resid_mid|resid_cross|resid_post`, `decoder.2.ffn.pre|post` (what
-    goes into the activation, and what goes into the last matrix), `src_embed.tokens|position|sum` (tokens times the scale),
-    `memory`, `hidden`.
+    `decoder.2.cross_attn.q|k|v|z|weights|out` (heads first; q, k and v as the core gets them: turned by rotary positions,
+    and keys and values once for each query head), `decoder.2.resid_pre|resid_mid|resid_cross|resid_post`,
+    `decoder.2.ffn.pre|post` (what goes into the activation, and what goes into the last matrix),
+    `src_embed.tokens|position|sum` (tokens times the scale), `memory`, `hidden`.
     """
     seen: dict[str, Tensor] = {}
     handles: list[Any] = []
 
-    def keep(name: str, x: Tensor) -> None:
+    def keep(name: str, x: Any) -> None:
         seen[name] = x.detach()[0].float().cpu().clone()
 
     def entering(module: nn.Module, name: str) -> None:
@@ -310,6 +315,11 @@ def capture(
 def _check(request: Request, bundle: Bundle) -> None:
     """What can be refused before any work is done. Raises CaptureError."""
     tags, tokenizer = bundle.tokenizer.tags, bundle.tokenizer
+    for text in (request.src, request.tgt):
+        if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise CaptureError(
+                "not_unicode", "The text holds half a character (a lone surrogate): it is no Unicode text."
+            )
     for name, text in (("src", request.src), ("tgt", request.tgt)):
         if text is not None and len(text) > TEXT:
             message = f"The text has {len(text):,} characters, and {TEXT:,} are read: take a shorter one."
@@ -331,8 +341,9 @@ def _check(request: Request, bundle: Bundle) -> None:
     forbidden = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id}
     for token in request.prefix:
         if not 0 <= token < tokenizer.tgt_vocab_size or token in forbidden:
-            message = f"Token {token} cannot be forced: the vocabulary has {tokenizer.tgt_vocab_size}, and no begin, end or padding."
-            raise CaptureError("unknown_token", message, token=token, vocab=tokenizer.tgt_vocab_size)
+            vocab = tokenizer.tgt_vocab_size
+            message = f"Token {token} cannot be forced: there are {vocab}, and begin, end and padding are not for that."
+            raise CaptureError("unknown_token", message, token=token, vocab=vocab)
 
 
 def _settings(request: Request, bundle: Bundle) -> tuple[DecodingSettings, list[dict[str, Any]]]:
@@ -418,21 +429,14 @@ def tensor_info(name: str, tensor: Tensor) -> TensorInfo:
 
 def _axes(name: str, ndim: int) -> list[str]:
     last = name.rpartition(".")[2]
-    if last in ("weight", "bias", "log_sharpness") or not _is_activation(name):
-        return ["row", "column", *("abcdef"[: max(0, ndim - 2)])][:ndim]
+    if last not in PASSING:
+        return ["row", "column"][:ndim] if ndim <= 2 else [f"axis {i}" for i in range(ndim)]
     if "_attn." in name and last != "out":
-        return {"weights": ["head", "query", "key"], "q": ["head", "query", "d_head"], "z": ["head", "query", "d_head"]}.get(
-            last, ["head", "key", "d_head"]
-        )
+        columns = "key" if last == "weights" else "d_head"
+        return ["head", "key" if last in ("k", "v") else "query", columns]
     if name.startswith("logits"):
         return ["step", "vocab" if name == "logits" else "rank"]
     return ["token", "d_ff" if ".ffn." in name else "d_model"]
-
-
-def _is_activation(name: str) -> bool:
-    parts = name.split(".")
-    ends = {"q", "k", "v", "z", "weights", "out", "pre", "post", "tokens", "position", "sum", "id", "lp"}
-    return name in ("memory", "hidden", "logits") or parts[-1] in ends or parts[-1].startswith("resid_")
 
 
 def _sides(
@@ -453,9 +457,7 @@ def _sides(
     written = [token for token in labels if token != tokenizer.eos_id]
     tgt_text, tgt_spans = tokenizer.spans_tgt(written)
     both = [None, *tgt_spans, *([None] if len(written) < len(labels) else [])]  # begin, y1 ... ym, end
-    whole = _side(
-        tgt_text, request.to or bundle.config.tgt_lang, [inputs[0], *labels], both, names[1], special
-    )
+    whole = _side(tgt_text, request.to or bundle.config.tgt_lang, [inputs[0], *labels], both, names[1], special)
     tgt = Side(whole.text, whole.lang, whole.tokens[:-1], whole.words)
     return src, tgt, whole.tokens[1:]
 
@@ -508,5 +510,3 @@ def _cut_between(before: str, after: str) -> bool:
 
 def _has_letter(text: str) -> bool:
     return any(sign.isalnum() for sign in text)
-
-

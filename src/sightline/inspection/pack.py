@@ -1,12 +1,12 @@
 """Captures as files: safetensors, with the manifest as JSON in the metadata (`.ttrace`)."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -41,7 +41,8 @@ def chosen(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Ten
 
 
 def as_dtype(name: str, tensor: Tensor, dtype: str) -> Tensor:
-    """A tensor in f32, f16 or u8. In u8 weights, which are from 0 to 1, are times 255 and rounded; whole numbers stay as they are.
+    """A tensor in f32, f16 or u8. In u8 attention weights, which are from 0 to 1, are times 255 and rounded; whole numbers
+    stay as they are.
 
     Raises DataError where the format is unknown or cannot hold such a tensor.
     """
@@ -57,16 +58,23 @@ def as_dtype(name: str, tensor: Tensor, dtype: str) -> Tensor:
 
 
 def pooled(tensor: Tensor, most: int) -> Tensor:
-    """Maps [h, q, k] of at most `most` rows and columns: of the numbers that come together the largest, so that a diagonal stays."""
-    if tensor.ndim != 3 or max(tensor.shape[1:]) <= most:
-        return tensor
-    rows, columns = (math.ceil(size / most) for size in tensor.shape[1:])
-    return torch.nn.functional.max_pool2d(tensor[:, None].float(), (rows, columns), ceil_mode=True)[:, 0]
+    """Maps [h, q, k] of at most `most` rows and columns: of the numbers that come together the largest, so that diagonals
+    stay.
+    """
+    numbers = tensor.numpy()
+    for axis in (1, 2):
+        size = numbers.shape[axis]
+        if size > most:  # number i of n is in part i * most // n
+            numbers = np.maximum.reduceat(numbers, [-(-i * size // most) for i in range(most)], axis=axis)
+    return torch.from_numpy(numbers)
 
 
 def pack(tensors: Mapping[str, Tensor], dtype: str = "f32", pool: int | None = None) -> bytes:
     """Tensors as safetensors; `pool` is for attention weights. Raises DataError as `as_dtype`."""
-    found = {name: each if pool is None or not name.endswith("_attn.weights") else pooled(each, pool) for name, each in tensors.items()}
+    found = {
+        name: each if pool is None or not name.endswith("_attn.weights") else pooled(each, pool)
+        for name, each in tensors.items()
+    }
     return save({name: as_dtype(name, each, dtype).contiguous() for name, each in found.items()})
 
 
@@ -159,4 +167,3 @@ def _manifest(data: bytes, where: str) -> dict[str, Any]:
 def _said(tensor: Tensor) -> str:
     kinds = {kind: name for name, kind in KINDS.items()}
     return f"{kinds.get(tensor.dtype, str(tensor.dtype))} {list(tensor.shape)}"
-

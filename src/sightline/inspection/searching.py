@@ -177,7 +177,8 @@ def search(
     settings: DecodingSettings,
     prefix: Sequence[int] = (),
 ) -> Decode:
-    """Search for a translation of one sentence, greedily with a beam of 1, and tell all of it. `prefix` are tokens it begins with.
+    """Search for a translation of one sentence, greedily with a beam of 1, and tell all of it. `prefix` are tokens that it
+    begins with.
 
     What is found is what `decoding.beam_search` or `decoding.greedy` finds, which do the searching: `settings` must not ask for
     samples, nor for groups of beams.

@@ -86,19 +86,19 @@ export class OfflineHost implements Host {
   }
 }
 
-/** `tensor` with its last two axes max-pooled to at most `size` each, as the server does it. */
+/** `tensor` [h, q, k] with rows and columns max-pooled to at most `size` each, in the same blocks as the server. */
 export function maxPool(tensor: Tensor, size: number): Tensor {
   const [rows, columns] = tensor.shape.slice(-2);
   if (rows <= size && columns <= size) return tensor;
-  const newRows = Math.min(rows, size);
-  const newColumns = Math.min(columns, size);
+  const [tall, wide] = [Math.ceil(rows / size), Math.ceil(columns / size)];
+  const [newRows, newColumns] = [Math.ceil(rows / tall), Math.ceil(columns / wide)];
   const outer = tensor.data.length / (rows * columns);
   const data = new Float32Array(outer * newRows * newColumns).fill(-Infinity);
   for (let o = 0; o < outer; o++)
     for (let r = 0; r < rows; r++) {
-      const row = (o * newRows + Math.floor((r * newRows) / rows)) * newColumns;
+      const row = (o * newRows + Math.floor(r / tall)) * newColumns;
       for (let c = 0; c < columns; c++) {
-        const at = row + Math.floor((c * newColumns) / columns);
+        const at = row + Math.floor(c / wide);
         data[at] = Math.max(data[at], tensor.data[(o * rows + r) * columns + c]);
       }
     }

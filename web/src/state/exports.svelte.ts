@@ -1,4 +1,5 @@
 /** What the view on screen can be exported to; the shell's menu offers it. */
+import { untrack } from "svelte";
 import type { Surface } from "../surface/surface";
 
 export interface Table {
@@ -34,7 +35,7 @@ export const viewExports = {
 /** Offers `offered` until the returned function is called: `$effect(() => offerExports({...}))` in a view. */
 export function offerExports(offered: ViewExports): () => void {
   current = offered;
-  return () => {
+  return () => untrack(() => {
     if (current === offered) current = {};
-  };
+  });
 }

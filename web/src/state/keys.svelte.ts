@@ -1,4 +1,5 @@
 /** Keyboard shortcuts: each is registered with the text that the help shows. Off while typing, and off altogether if the reader says so. */
+import { untrack } from "svelte";
 import type { Key } from "../i18n/index.svelte";
 
 export interface Shortcut {
@@ -41,10 +42,9 @@ export function startKeys(): void {
 
 /** Adds shortcuts until the returned function is called: `$effect(() => registerKeys([...]))` in a view. */
 export function registerKeys(added: readonly Shortcut[]): () => void {
-  layers = [...layers, added];
-  return () => {
-    layers = layers.filter((layer) => layer !== added);
-  };
+  // Untracked: an effect that adds shortcuts does not follow those of others.
+  untrack(() => (layers = [...layers, added]));
+  return () => untrack(() => (layers = layers.filter((layer) => layer !== added)));
 }
 
 /** "Shift+3", "Alt+1", "ArrowDown", "m". Digits and letters by their place on the keyboard, so that Shift and Alt do not change them. */

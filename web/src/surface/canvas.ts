@@ -51,6 +51,16 @@ export class CanvasSurface implements Surface {
     });
   }
 
+  curves(pairs: readonly (readonly [Point, Point])[], stroke: Stroke): void {
+    this.stroke(stroke, (c) => {
+      for (const [[ax, ay], [bx, by]] of pairs) {
+        const bend = (bx - ax) / 2;
+        c.moveTo(ax, ay);
+        c.bezierCurveTo(ax + bend, ay, bx - bend, by, bx, by);
+      }
+    });
+  }
+
   circle(x: number, y: number, r: number, fill: string, alpha = 1): void {
     const c = this.context;
     c.globalAlpha = alpha;

@@ -31,6 +31,8 @@ export interface Surface {
   line(points: readonly Point[], stroke: Stroke): void;
   /** A cubic from `a` to `b` that leaves and arrives horizontally. */
   curve(a: Point, b: Point, stroke: Stroke): void;
+  /** Many such cubics with one pen. */
+  curves(pairs: readonly (readonly [Point, Point])[], stroke: Stroke): void;
   circle(x: number, y: number, r: number, fill: string, alpha?: number): void;
   text(x: number, y: number, text: string, style: TextStyle): void;
   /** Slanted lines: masked cells. */
@@ -43,3 +45,16 @@ export interface Surface {
 
 export const FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
+
+/** Where a curve from `a` to `b` is at `x`: its height, or null beside it. */
+export function heightAt([ax, ay]: Point, [bx, by]: Point, x: number): number | null {
+  const s = (x - ax) / (bx - ax);
+  if (!(s >= 0 && s <= 1)) return null;
+  let [low, high] = [0, 1];
+  for (let i = 0; i < 24; i++) {
+    const t = (low + high) / 2;
+    if (1.5 * t * (1 - t) + t * t * t < s) low = t;
+    else high = t;
+  }
+  return ay + (by - ay) * (3 * low * low - 2 * low * low * low);
+}

@@ -55,6 +55,10 @@ export class SvgSurface implements Surface {
     this.out.push(`<path d="M${n(ax)} ${n(ay)}C${n(ax + bend)} ${n(ay)} ${n(bx - bend)} ${n(by)} ${n(bx)} ${n(by)}" fill="none"${pen(stroke)}/>`);
   }
 
+  curves(pairs: readonly (readonly [Point, Point])[], stroke: Stroke): void {
+    for (const [a, b] of pairs) this.curve(a, b, stroke);
+  }
+
   circle(x: number, y: number, r: number, fill: string, alpha = 1): void {
     const faint = alpha < 1 ? ` fill-opacity="${n(alpha)}"` : "";
     this.out.push(`<circle cx="${n(x)}" cy="${n(y)}" r="${n(r)}" fill="${fill}"${faint}/>`);
