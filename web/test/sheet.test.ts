@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { arithmetic, csv, nameOf, parse, show } from "../src/sheet/display";
 import { spoken } from "../src/sheet/expression";
 import { LESSONS, startSwitches } from "../src/sheet/lessons";
 import { Workbook, equal } from "../src/sheet/workbook";
@@ -191,6 +192,84 @@ describe("arithmetic", () => {
       terms: (id) => sheet.cell(id).terms ?? undefined,
       more: (n) => `${n} more`,
     });
-    expect(lines).toEqual(["S[2,3]/√4", "(0·0 + 3·2 + 0·0 + 0·2)/√4", "6/2", "3"]);
+    expect(lines).toEqual(["(Q[2,1]·K[3,1] + Q[2,2]·K[3,2] + Q[2,3]·K[3,3] + Q[2,4]·K[3,4])/√4", "(0·0 + 3·2 + 0·0 + 0·2)/√4", "6/2", "3"]);
+  });
+
+  it("is short in names: rows and columns are called as a whole", () => {
+    const lines = (id: string, lesson = "head") => {
+      const { sheet, values } = open(lesson).view;
+      return [nameOf(sheet, id), ...arithmetic(sheet, values, id, { more: (n) => `${n} more` })];
+    };
+    expect(lines("D[2,3]")).toEqual(["s(love, you)", "q(love)·k(you)/√4", "(0·0 + 3·2 + 0·0 + 0·2)/√4", "6/2", "3"]);
+    expect(lines("Q[2,2]")).toEqual(["Q[love, 2]", "X(love)·W_Q[·, 2]", "0·0 + 2·1 + 0·0 + 1·1", "0 + 2 + 0 + 1", "3"]);
+    expect(lines("A[2,3]")).toEqual(["a(love, you)", "e(love, you)/Σ(love)", "20.09/22.09", "0.91"]);
+    expect(lines("M1[1,2]", "mask")).toEqual(["s(I, love)", "s(I, love) + (−∞)", "0 + (−∞)", "−∞"]);
+    expect(lines("X[1,1]")).toEqual(["X[I, person]"]);
+  });
+
+  it("holds negative numbers in brackets", () => {
+    const book = open("head");
+    const { sheet, values } = book.view;
+    expect(arithmetic(sheet, values, "S[1,3]", { more: String })).toContain("1·0 + 0·2 + 1·0 + (−1)·2");
+  });
+});
+
+describe("numbers", () => {
+  it("are read as people type them", () => {
+    expect([" 2 ", "−1", "-.5", "1,5", "1/4", "1e3"].map(parse)).toEqual([2, -1, -0.5, 1.5, 0.25, 1000]);
+    expect(["", "x", "1/0", "--1", "1 2", "Infinity"].map(parse)).toEqual([null, null, null, null, null, null]);
+  });
+  it("are written with a minus sign, and without a sign for zero", () => {
+    expect([3, -2, 0.914, -0.001, -Infinity, 2.5e7, NaN].map((x) => show(x))).toEqual(["3", "−2", "0.91", "0.00", "−∞", "25000000", "?"].map((x, i) => (i === 5 ? "2.50e7" : x)));
+  });
+});
+
+describe("CSV", () => {
+  /** Computes a sheet of formulas as a spreadsheet program would. */
+  function recompute(text: string): Map<string, number> {
+    const cells = new Map<string, string>();
+    text.split("\r\n").forEach((line, i) =>
+      [...line.matchAll(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)].forEach((match, j) => {
+        const field = match[1]!.startsWith('"') ? match[1]!.slice(1, -1).replaceAll('""', '"') : match[1]!;
+        cells.set(String.fromCharCode(65 + j) + (i + 1), field);
+      }),
+    );
+    const done = new Map<string, number>();
+    const value = (at: string): number => {
+      if (!done.has(at)) {
+        const source = cells.get(at)!;
+        if (!source.startsWith("=")) done.set(at, Number(source));
+        else {
+          const js = source
+            .slice(1)
+            .replace(/\b([A-Z])(\d+)\b/g, (where) => `v("${where}")`)
+            .replaceAll("^", "**")
+            .replace(/(?<![<>=])=(?!=)/g, "===");
+          const run = new Function("v", "IF", "EXP", "SQRT", "MAX", `return ${js}`) as (...args: unknown[]) => number;
+          done.set(at, run(value, (c: boolean, a: number, b: number) => (c ? a : b), Math.exp, Math.sqrt, Math.max));
+        }
+      }
+      return done.get(at)!;
+    };
+    return new Map([...cells].filter(([, source]) => source.startsWith("=")).map(([at]) => [at, value(at)]));
+  }
+
+  it.each(["head", "heads", "mask", "block", "lookup", "order"])("%s: its formulas give what the page shows", (id) => {
+    const book = open(id);
+    const { sheet, values, held } = book.view;
+    const found = [...recompute(csv(sheet, held, (block) => block.title)).values()];
+    const own = [...sheet.cells.values()].filter((cell) => cell.terms).map((cell) => values.get(cell.id)!);
+    expect(found).toHaveLength(own.length);
+    found.forEach((x, i) => expect(own[i] === -Infinity ? x < -1e300 : Math.abs(x - own[i]!) < 1e-9).toBe(true));
+  });
+
+  it("no label is taken for a formula", () => {
+    const lesson = LESSONS.find((each) => each.id === "head")!;
+    const book = new Workbook((switches) => lesson.make(switches, { ...LABELS, words: ["=1+1", "@x", 'a"b,c'] }), startSwitches(lesson));
+    const text = csv(book.view.sheet, new Map(), () => "-x");
+    expect(text).toContain("'=1+1");
+    expect(text).toContain("'@x");
+    expect(text).toContain('"a""b,c"');
+    expect(text).not.toMatch(/^[=@+-]/m);
   });
 });

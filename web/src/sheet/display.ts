@@ -38,6 +38,18 @@ export function nameOf(sheet: Sheet, id: Id): string {
   return block.pairs ? `${block.symbol}(${a}, ${b})` : `${block.symbol}[${a}, ${b}]`;
 }
 
+/** q(love) for a row of Q, W_Q[·, 2] for a column of W_Q. */
+export function vectorOf(sheet: Sheet, ids: Id[]): string | null {
+  const cells = ids.map((id) => sheet.cell(id));
+  const [first] = cells;
+  if (!first || cells.some((cell) => cell.block !== first.block)) return null;
+  const block = sheet.block(first.block)!;
+  const symbol = /^[QKV]$/.test(block.symbol) ? block.symbol.toLowerCase() : block.symbol;
+  if (cells.every((cell) => cell.row === first.row)) return block.rows.length === 1 && block.rows[0] === symbol ? symbol : `${symbol}(${block.rows[first.row]})`;
+  if (cells.every((cell) => cell.col === first.col)) return `${block.symbol}[·, ${block.cols[first.col]}]`;
+  return null;
+}
+
 /** The arithmetic of a derived cell, line by line; of a given one nothing. */
 export function arithmetic(
   sheet: Sheet,
@@ -51,6 +63,7 @@ export function arithmetic(
   return spoken(terms, {
     value: (other) => values.get(other)!,
     name: (other) => nameOf(sheet, other),
+    vector: (ids) => vectorOf(sheet, ids),
     show: (x) => show(x, digits),
     terms: (other) => (options.held?.has(other) ? undefined : (sheet.cell(other).terms ?? undefined)),
     more: options.more,

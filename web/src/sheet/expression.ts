@@ -98,6 +98,8 @@ export function sources(e: Expression): Id[] {
 export interface Words {
   value: Lookup;
   name: (id: Id) => string;
+  /** What cells that stand in one row, or one column, are called together: q(love). Null if they do not. */
+  vector?: (ids: Id[]) => string | null;
   show: (x: number) => string;
   /** The terms of a cell that is shown in line; undefined where it has none, or is held. */
   terms?: (id: Id) => Expression | undefined;
@@ -110,10 +112,11 @@ type Leaf = (e: Extract<Expression, { op: "ref" | "number" }>) => string;
 
 const composite = (e: Expression): boolean => !["ref", "number"].includes(e.op);
 
-function print(e: Expression, leaf: Leaf, words: Words, depth = 0): string {
-  const inner = (each: Expression) => print(each, leaf, words, depth + 1);
+function print(e: Expression, leaf: Leaf, words: Words, names = false): string {
+  const inner = (each: Expression) => print(each, leaf, words, names);
   const wrapped = (each: Expression) => {
     const text = inner(each);
+    if (names && (each.op === "ref" || each.op === "number") && !/ [+−] /.test(text)) return text;
     return /^[^\s]+$/.test(text) && !/^−/.test(text) && !/[·/]/.test(text) ? text : `(${text})`;
   };
   switch (e.op) {
@@ -150,6 +153,17 @@ function print(e: Expression, leaf: Leaf, words: Words, depth = 0): string {
   }
 }
 
+/** a·b where a sum multiplies one row of cells by another one, if both have a name. */
+function asVectors(e: Expression, words: Words): string | null {
+  if (e.op !== "sum" || e.of.length < 3 || !words.vector) return null;
+  const pairs = e.of.map((each) => (each.op === "product" && each.of.length === 2 ? each.of : []));
+  const side = (at: number) => pairs.flatMap((pair) => (pair[at]?.op === "ref" ? [pair[at].id] : []));
+  const [a, b] = [side(0), side(1)];
+  if (a.length !== e.of.length || b.length !== e.of.length) return null;
+  const [left, right] = [words.vector(a), words.vector(b)];
+  return left && right && `${left}·${right}`;
+}
+
 /** One level less: what is inside each term is worked out. */
 function reduced(e: Expression, words: Words): string | null {
   const value = (each: Expression) => number(evaluate(each, words.value));
@@ -175,7 +189,17 @@ export function spoken(e: Expression, words: Words): string[] {
       },
       words,
     );
-  const names = print(e, (x) => (x.op === "ref" ? words.name(x.id) : words.show(x.value)), words);
+  const named = (each: Expression): string => {
+    const together = asVectors(each, words);
+    if (together) return together;
+    const leaf: Leaf = (x) => {
+      const terms = x.op === "ref" && x.inline ? words.terms?.(x.id) : undefined;
+      if (terms && composite(terms)) return named(terms);
+      return x.op === "ref" ? words.name(x.id) : words.show(x.value);
+    };
+    return print(each, leaf, words, true);
+  };
+  const names = named(e);
   const last = words.show(evaluate(e, words.value));
   const lines = [names, numbers(e), reduced(e, words), last];
   return lines.filter((line, i): line is string => line !== null && (i === 0 || line !== lines[i - 1]));

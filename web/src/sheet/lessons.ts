@@ -161,11 +161,11 @@ function scaleSheet({ dHead: size, ...switches }: Switches): Sheet {
   const throwCoin = coins(1474);
   const q = Array.from({ length: 256 }, throwCoin);
   const keys = Array.from({ length: 4 }, () => Array.from({ length: 256 }, throwCoin));
-  const names = ["k_1", "k_2", "k_3", "k_4"];
+  const names = ["k₁", "k₂", "k₃", "k₄"];
   const fold = 8;
   const plain = { kind: "plain" as const, random: [-1, 1], cols: count(size), fold };
-  const query = sheet.add({ ...plain, step: "x", name: "q", title: "q", symbol: "q", rows: ["q"] }, (_, j) => q[j]!);
-  const key = sheet.add({ ...plain, step: "x", name: "k", title: "K", symbol: "K", rows: names }, (i, j) => keys[i]![j]!);
+  const query = sheet.add({ ...plain, step: "qkv", name: "q", title: "q", symbol: "q", rows: ["q"] }, (_, j) => q[j]!);
+  const key = sheet.add({ ...plain, step: "qkv", name: "k", title: "K", symbol: "K", rows: names }, (i, j) => keys[i]![j]!);
   const row = { rows: ["q"], cols: names, kind: "plain" as const, pairs: true };
   const scores = sheet.add({ ...row, step: "scores", name: "S", title: "q·k", symbol: "q·k" }, (_, j) =>
     dot(query.ids[0]!, key.ids[j]!),
@@ -195,7 +195,7 @@ function lookupSheet(switches: Switches, labels: Labels): Sheet {
   const sheet = new Sheet();
   const { people, signs } = labels;
   const age = sheet.add(
-    { step: "x", kind: "plain", name: "V", title: "V", titleKey: "hand.block.ages", symbol: "V", rows: people, cols: ["V"] },
+    { step: "lookup", kind: "plain", name: "V", title: "V", titleKey: "hand.block.ages", symbol: "V", rows: people, cols: ["V"] },
     (i) => AGES[i]!,
   );
   const answer = (suffix: string, weights: Block, step: Step, head: number, titleKey: string) =>
