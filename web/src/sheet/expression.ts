@@ -134,7 +134,7 @@ function print(e: Expression, leaf: Leaf, words: Words, names = false): string {
       return e.of.map(wrapped).join("·");
     case "minus": {
       const b = inner(e.b);
-      return `${inner(e.a)} − ${/^−|\s/.test(b) ? `(${b})` : b}`;
+      return `${inner(e.a)} − ${/^−| [+−] /.test(b) ? `(${b})` : b}`;
     }
     case "over":
       return `${wrapped(e.a)}/${wrapped(e.b)}`;

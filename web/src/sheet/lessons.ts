@@ -273,7 +273,7 @@ function orderSheet(switches: Switches, labels: Labels): Sheet {
     const [q, k, v] = made.map((block) => block.ids) as [string[][], string[][], string[][]];
     return { order, z: headBlocks(sheet, suffix, { queries: rows, keys: rows }, { q, k, v }, switches, { head }).z };
   });
-  for (const each of z) each.z.title = "Z = A·V";
+  z.forEach((each, i) => Object.assign(each.z, { title: "Z = A·V", symbol: ["Z_A", "Z_B"][i]! }));
   const [a, b] = z as [(typeof z)[0], (typeof z)[0]];
   sheet.add(
     { step: "compare", kind: "plain", name: "Δ", title: "Z_b − Z_a", titleKey: "hand.block.difference", symbol: "Δ", rows: words, cols: count(4) },

@@ -3,21 +3,8 @@
 import { type Expression, type Id, evaluate, sources } from "./expression";
 
 /** The steps of attention, in the order in which they are done. */
-export type Step =
-  | "lookup"
-  | "position"
-  | "x"
-  | "qkv"
-  | "scores"
-  | "scale"
-  | "mask"
-  | "softmax"
-  | "z"
-  | "concat"
-  | "out"
-  | "residual"
-  | "norm"
-  | "compare";
+export const STEPS = ["lookup", "position", "x", "qkv", "scores", "scale", "mask", "softmax", "z", "concat", "out", "residual", "norm", "compare"] as const;
+export type Step = (typeof STEPS)[number];
 
 export interface Cell {
   id: Id;
