@@ -181,6 +181,7 @@ export function realSheet(real: RealHead, h: number, query: number, switches: Sw
   if (!projections) return sheet;
   const outs = count(Math.min(SHOWN, real.out.cols));
   const width = projections.o.cols;
+  const shape = outs.length < real.out.cols ? `1×${real.out.cols} (1–${outs.length})` : `1×${real.out.cols}`;
   const all = sheet.add(
     { kind: "plain", step: "out", name: "W_O", title: "W_O", symbol: "W_O", rows: outs, cols: count(width), unseen: true },
     (i, j) => projections.o.data[i * width + j]!,
@@ -192,10 +193,10 @@ export function realSheet(real: RealHead, h: number, query: number, switches: Sw
     (i, j) => dot(concat.ids[i]!, all.ids[j]!.slice(i * v.cols, (i + 1) * v.cols)),
   );
   const withBias = (j: number) => (b ? [ref(b.ids[0]![j]!)] : []);
-  sheet.add({ kind: "plain", step: "out", name: "T", title: "Σ z_h·W_O", titleKey: "hand.block.sum_of_heads", symbol: "o", rows, cols: outs, only: "sum" }, (_, j) =>
+  sheet.add({ kind: "plain", step: "out", name: "T", title: "Σ z_h·W_O", titleKey: "hand.block.sum_of_heads", symbol: "o", rows, cols: outs, only: "sum", shape }, (_, j) =>
     sum(...parts.ids.map((ids) => ref(ids[j]!)), ...withBias(j)),
   );
-  sheet.add({ kind: "plain", step: "out", name: "O", title: "concat·W_O", symbol: "o", rows, cols: outs, only: "concat" }, (_, j) => {
+  sheet.add({ kind: "plain", step: "out", name: "O", title: "concat·W_O", symbol: "o", rows, cols: outs, only: "concat", shape }, (_, j) => {
     const whole = concat.ids.flat().map((id, i) => product(ref(id), ref(all.ids[j]![i]!)));
     return sum(...whole, ...withBias(j));
   });
