@@ -35,7 +35,7 @@ test("every text is used, and every text that is used exists", () => {
   const all = files.filter((name) => /\.(svelte|ts)$/.test(name)).map(read).join("\n");
   for (const key of Object.keys(en)) {
     // Families are put together from a code: error.<code>, <view>.name_<what>.
-    const family = key.startsWith("error.") || key.startsWith("common.") || all.includes(`\`${key.replace(/_[^_]*$/, "_")}\${`) || all.includes(`\`${key.replace(/\.[^.]*$/, ".")}\${`);
+    const family = /^(error|warning)\./.test(key) || key.startsWith("common.") || all.includes(`\`${key.replace(/_[^_]*$/, "_")}\${`) || all.includes(`\`${key.replace(/\.[^.]*$/, ".")}\${`);
     expect([key, family || all.includes(`"${key}"`)]).toEqual([key, true]);
   }
 });
@@ -52,6 +52,7 @@ function literals(source: string): string[] {
     if (Array.isArray(node)) return (node as Node[]).forEach((one) => walk(one, mathematics));
     const math = mathematics || (node.type === "RegularElement" && node.name === "math") || (node.type === "RegularElement" && ["script", "style"].includes(node.name!));
     if (node.type === "Text" && !math && !LITERAL.test(node.data!)) found.push(node.data!.trim());
+    if (node.type === "StyleDirective") return;
     if (node.type === "Attribute") {
       if (!["title", "placeholder", "alt", "label"].includes(node.name!) && node.name !== "aria-label") return walkValue(node.value, false);
       return walkValue(node.value, true);
