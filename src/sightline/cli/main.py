@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from sightline.cli import align, demo, doctor, evaluate, export, import_, prepare, score, train, translate
+from sightline.cli import (
+    align,
+    demo,
+    doctor,
+    evaluate,
+    explore,
+    export,
+    import_,
+    inspect,
+    prepare,
+    score,
+    train,
+    translate,
+)
 from sightline.errors import UserError, out_of_memory
 from sightline.files import readable_os_error
 
@@ -29,6 +42,8 @@ app.command("translate", short_help="Translate: one line in, one line out.")(tra
 app.command("score", short_help="How probable a model finds translations.")(score.score)
 app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
+app.command("explore", short_help="See inside a model, in the browser.")(explore.explore)
+app.command("inspect", short_help="Write what a model computes to a file.")(inspect.inspect)
 app.command("export", short_help="Write a model for another engine.")(export.export)
 app.command("import", short_help="Read a Marian (OPUS-MT) model.")(import_.import_model)
 app.command("demo", short_help="Translate, train and score, in minutes.")(demo.demo)

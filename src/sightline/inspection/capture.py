@@ -315,6 +315,11 @@ def capture(
 def _check(request: Request, bundle: Bundle) -> None:
     """What can be refused before any work is done. Raises CaptureError."""
     tags, tokenizer = bundle.tokenizer.tags, bundle.tokenizer
+    for text in (request.src, request.tgt):
+        if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise CaptureError(
+                "not_unicode", "The text holds half a character (a lone surrogate): it is no Unicode text."
+            )
     for name, text in (("src", request.src), ("tgt", request.tgt)):
         if text is not None and len(text) > TEXT:
             message = f"The text has {len(text):,} characters, and {TEXT:,} are read: take a shorter one."

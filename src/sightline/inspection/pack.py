@@ -1,12 +1,12 @@
 """Captures as files: safetensors, with the manifest as JSON in the metadata (`.ttrace`)."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -61,10 +61,12 @@ def pooled(tensor: Tensor, most: int) -> Tensor:
     """Maps [h, q, k] of at most `most` rows and columns: of the numbers that come together the largest, so that diagonals
     stay.
     """
-    if tensor.ndim != 3 or max(tensor.shape[1:]) <= most:
-        return tensor
-    rows, columns = (math.ceil(size / most) for size in tensor.shape[1:])
-    return torch.nn.functional.max_pool2d(tensor[:, None].float(), (rows, columns), ceil_mode=True)[:, 0]
+    numbers = tensor.numpy()
+    for axis in (1, 2):
+        size = numbers.shape[axis]
+        if size > most:  # number i of n is in part i * most // n
+            numbers = np.maximum.reduceat(numbers, [-(-i * size // most) for i in range(most)], axis=axis)
+    return torch.from_numpy(numbers)
 
 
 def pack(tensors: Mapping[str, Tensor], dtype: str = "f32", pool: int | None = None) -> bytes:

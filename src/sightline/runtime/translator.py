@@ -142,28 +142,28 @@ class Translator:
         return [self._target(text, language or None) for text, language in zip(texts, asked, strict=True)]
 
     def _target(self, text: str, to: str | None) -> str:
-        """The tag to put before a text. Raises ConfigError if it is unknown, or not given and not clear."""
-        tags = self.languages
-        if to is not None:
-            if not tags and to == self.bundle.config.tgt_lang:
-                return ""
-            if to not in tags:
-                known = tags or ((self.bundle.config.tgt_lang,) if self.bundle.config.tgt_lang else ())
-                raise ConfigError(
-                    f"This model does not translate to '{to}'.{nearest(to, known)} "
-                    + (
-                        f"It translates to: {', '.join(known)}."
-                        if known
-                        else "It has one target language: leave --to out."
-                    )
-                )
-            return to
-        if len(tags) < 2:
-            return tags[0] if tags else ""
-        if "zh" in tags and (len(tags) == 2 or "en" in tags):
-            other = "en" if "en" in tags else next(tag for tag in tags if tag != "zh")
-            return other if HAN.search(text) else "zh"
-        raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
+        return target_tag(self.bundle, text, to)
+
+
+def target_tag(bundle: Bundle, text: str, to: str | None) -> str:
+    """The tag to put before a text, "" where there are none. Raises ConfigError if it is unknown, or not given and not clear."""
+    tags = bundle.tokenizer.tags
+    if to is not None:
+        if not tags and to == bundle.config.tgt_lang:
+            return ""
+        if to not in tags:
+            known = tags or ((bundle.config.tgt_lang,) if bundle.config.tgt_lang else ())
+            raise ConfigError(
+                f"This model does not translate to '{to}'.{nearest(to, known)} "
+                + (f"It translates to: {', '.join(known)}." if known else "It has one target language: leave --to out.")
+            )
+        return to
+    if len(tags) < 2:
+        return tags[0] if tags else ""
+    if "zh" in tags and (len(tags) == 2 or "en" in tags):
+        other = "en" if "en" in tags else next(tag for tag in tags if tag != "zh")
+        return other if HAN.search(text) else "zh"
+    raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 
 
 def _chosen(precision: str, model: EncoderDecoder, alone: bool) -> str:

@@ -1,0 +1,117 @@
+"""`sightline inspect`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sightline.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from sightline.inspection.capture import Capture
+
+FORMS = {".html": "html", ".ttrace": "ttrace", ".pharaoh": "pharaoh", ".xlsx": "xlsx"}
+
+
+def inspect(
+    sentence: Annotated[str, typer.Argument(metavar="SENTENCE", help="What to translate.")],
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of a trained model; without it the built-in one.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="LANG", help="Target language, for models with several.")] = None,
+    tgt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Look at this translation, instead of searching for one.")
+    ] = None,
+    beam: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10, help="Width of the beam; 1 is the greedy search.")
+    ] = 4,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="page.html: the explorer with this sentence, in one file; run.ttrace: every tensor; links.pharaoh: word "
+            "links; sheet.xlsx: a head with live formulas. Without it, what the heads do is printed.",
+        ),
+    ] = None,
+    stack: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="For sheet.xlsx: encoder.self_attn, decoder.self_attn, decoder.cross_attn."),
+    ] = "encoder.self_attn",
+    layer: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="For sheet.xlsx and links.pharaoh, from 0.")
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="For sheet.xlsx and links.pharaoh, from 0.")
+    ] = None,
+    lang: Annotated[str, typer.Option(metavar="en|zh", help="Language of page.html and sheet.xlsx.")] = "en",
+) -> None:
+    """Capture a translation with everything that the model computed on the way, and write it to a file."""
+    from sightline.files import write_atomically
+    from sightline.serve.exports import written
+    from sightline.serve.schema import DecodeRequest, Refusal, RunRequest
+    from sightline.serve.workshop import Workshop
+
+    if lang not in ("en", "zh"):
+        raise ConfigError(f"--lang {lang}: give en or zh.")
+    form = None if out is None else FORMS.get(out.suffix)
+    if out is not None and form is None:
+        raise ConfigError(f"--out {out}: let the name end in {', '.join(FORMS)}, which says what is written.")
+    workshop = Workshop([] if model is None else [model])
+    try:
+        [name] = workshop.folders
+        decode = DecodeRequest(method="greedy" if beam == 1 else "beam", beam=beam)
+        capture, _ = workshop.run(
+            RunRequest(model=name, src=_short(sentence), tgt=tgt and _short(tgt), to=to, decode=decode)
+        )
+        if out is None or form is None:
+            _print(capture)
+            return
+        write_atomically(out, written(workshop, capture, form, lang, stack, layer, head))
+    except Refusal as refusal:
+        raise _said(refusal) from refusal
+    finally:
+        workshop.close()
+    print(f"{capture.manifest.translation}\nWritten: {out}")
+
+
+def _short(text: str) -> str:
+    """Raises UserError for a text that is too long to be read at all."""
+    from sightline.serve.schema import TEXT
+
+    if len(text) > TEXT:
+        raise UserError(f"The text has {len(text):,} characters, and {TEXT:,} are read: take a shorter one.")
+    return text
+
+
+def _said(refusal: Exception) -> UserError:
+    """What the API refuses in a code, as a sentence."""
+    from sightline.serve.schema import Refusal
+
+    assert isinstance(refusal, Refusal)
+    values = refusal.values
+    match refusal.code:
+        case "unknown_head":
+            return ConfigError(
+                f"{values['stack']} has no layer {values['layer']} with a head {values['head']} (both from 0)."
+            )
+        case "sheet_too_large":
+            return ConfigError(
+                f"A side has {values['tokens']} tokens, and a workbook holds {values['limit']}: take a shorter one."
+            )
+        case "extra_missing":
+            return ConfigError("A workbook needs openpyxl, which is not installed: pip install 'sightline[explore]'.")
+        case "page_not_built":
+            return ConfigError(
+                "This copy of sightline has no serve/static/offline.html: give `make web` in its source."
+            )
+    cause = refusal.__cause__
+    return cause if isinstance(cause, UserError) else UserError(f"This cannot be done: {refusal.code}.")
+
+
+def _print(capture: "Capture") -> None:
+    manifest = capture.manifest
+    print(manifest.translation)
+    named = [each for each in manifest.heads if each.name is not None]
+    for each in named:
+        print(f"{each.stack} layer {each.layer} head {each.head}: {each.name} ({each.score:.2f})")
+    print(f"{len(named)} of {len(manifest.heads)} heads do something that has a name in this sentence")
