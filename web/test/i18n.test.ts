@@ -52,6 +52,7 @@ function literals(source: string): string[] {
     if (Array.isArray(node)) return (node as Node[]).forEach((one) => walk(one, mathematics));
     const math = mathematics || (node.type === "RegularElement" && node.name === "math") || (node.type === "RegularElement" && ["script", "style"].includes(node.name!));
     if (node.type === "Text" && !math && !LITERAL.test(node.data!)) found.push(node.data!.trim());
+    if (node.type === "StyleDirective") return;
     if (node.type === "Attribute") {
       if (!["title", "placeholder", "alt", "label"].includes(node.name!) && node.name !== "aria-label") return walkValue(node.value, false);
       return walkValue(node.value, true);
