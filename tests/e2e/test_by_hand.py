@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, ask, parameter, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -84,7 +83,9 @@ def test_the_mask_hides_and_lets_see(lang: str, open_page: Open):
     hidden = [(i, j) for i in (1, 2, 3) for j in (1, 2, 3) if j > i]
     for i, j in hidden:
         expect(cell(page, f"M1[{i},{j}]")).to_have_text("−∞")
-        assert "repeating-linear-gradient" in cell(page, f"M1[{i},{j}]").evaluate("e => getComputedStyle(e).backgroundImage")
+        assert "repeating-linear-gradient" in cell(page, f"M1[{i},{j}]").evaluate(
+            "e => getComputedStyle(e).backgroundImage"
+        )
         expect(cell(page, f"A1[{i},{j}]")).to_have_text("0")
     page.get_by_role("switch").first.click()
     for i, j in hidden:
@@ -197,8 +198,8 @@ def test_ones_own_model(lang: str, open_page: Open, explorer: Explorer):
     code = page.locator(".code-line")
     code.locator("summary").click()
     file, line = code.locator(".mono").inner_text().split(":")
-    package = Path(__file__).resolve().parents[2] / "src"
-    assert (package / file).read_text().splitlines()[int(line) - 1].strip() == code.locator("code").inner_text().splitlines()[0].strip()
+    source = (Path(__file__).resolve().parents[2] / "src" / file).read_text().splitlines()
+    assert source[int(line) - 1].strip() == code.locator("code").inner_text().splitlines()[0].strip()
 
     bars = page.get_by_test_id("bar")
     before = bars.evaluate_all("bars => bars.map(bar => bar.getAttribute('width'))")
@@ -206,7 +207,9 @@ def test_ones_own_model(lang: str, open_page: Open, explorer: Explorer):
     z = shown(page, "Z[1,1]")
     write(page, "q[1,1]", "25")
     assert bars.evaluate_all("bars => bars.map(bar => bar.getAttribute('width'))") != before
-    assert page.locator(".lesson .pictures path").evaluate_all("paths => paths.map(path => path.style.opacity)") != curves
+    assert (
+        page.locator(".lesson .pictures path").evaluate_all("paths => paths.map(path => path.style.opacity)") != curves
+    )
     assert shown(page, "Z[1,1]") != z
     page.get_by_role("button", name=re.compile("Everything as at the beginning|恢复最初的数字")).click()
     assert bars.evaluate_all("bars => bars.map(bar => bar.getAttribute('width'))") == before
@@ -258,7 +261,12 @@ def test_every_lesson_fits(lang: str, width: int, open_page: Open):
     for lesson in [*LESSONS, "real"]:
         page.evaluate(f"location.hash = location.hash.replace(/[?&]lesson=\\w+/, '') + '&lesson={lesson}'")
         until(page, "document.querySelector('.formula-bar .cell-name') !== null")
-        assert page.evaluate("(() => { const h = document.querySelector('.hand'); return h.scrollWidth - h.clientWidth })()") <= 0
+        assert (
+            page.evaluate(
+                "(() => { const h = document.querySelector('.hand'); return h.scrollWidth - h.clientWidth })()"
+            )
+            <= 0
+        )
         clipped = page.locator(".hand button:visible").evaluate_all(
             "all => all.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.textContent)"
         )
