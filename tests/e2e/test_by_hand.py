@@ -300,3 +300,19 @@ def test_every_lesson_fits(lang: str, width: int, open_page: Open):
         assert clipped == []
         assert "hand." not in page.locator(".hand").inner_text()
         assert not re.search(r"\w_\w|\*\*|undefined|NaN", page.locator(".lesson").inner_text())
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_saved_page_computes_without_a_server(lang: str, open_page: Open, explorer: Explorer, tmp_path: Path):
+    page = open_page("#/v1/hand?lesson=x", lang=lang)
+    run = ask(page, "a dog runs", TINY)
+    saved = tmp_path / "page.html"
+    saved.write_bytes(page.request.get(f"{explorer.base}api/v1/export/{run}?form=html&lang={lang}").body())
+    page = open_page("#/v1/hand?lesson=head", lang=lang, base=saved.as_uri(), offline=True)
+    write(page, "X[2,4]", "2")
+    assert shown(page, "D[2,3]") == 4
+    page.evaluate("location.hash = '#/v1/hand?lesson=real&stack=decoder.cross_attn&l=1&h=3&q=1&k=2'")
+    until(page, "document.querySelector('.badge.good') !== null")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    assert download.value.suggested_filename == "by-hand-model.csv"
