@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import LANGS, ROOT, Open, missing
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -16,6 +15,11 @@ VIEWS = {
     "attention-matrix": "#/v1/attention?mode=matrix&stack=decoder.self_attn",
     "attention-table": "#/v1/attention?mode=table",
 }
+CUT = """() => [...document.querySelectorAll('button, a, h2, h3, label, select')]
+    .filter((one) => one.offsetParent && !one.closest('.unseen') && getComputedStyle(one).display !== 'inline')
+    .filter((one) => one.scrollWidth > one.clientWidth + 1)
+    .map((one) => one.textContent.trim().slice(0, 40))"""
+"""What is wider than its place."""
 SIZES = [(1440, 900), (1280, 800), (390, 844)]
 
 
@@ -43,10 +47,7 @@ def test_every_view_is_in_its_place_and_open_to_all(lang: str, theme: str, open_
                 page.screenshot(path=Path(folder) / f"{name}-{lang}-{theme}-{width}.png")
             if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 wrong.append((where, "wider than the window"))
-            cut = page.evaluate(
-                """() => [...document.querySelectorAll('button, a, h2, h3, label, select')].filter((one) => one.offsetParent && !one.closest('.unseen')
-                && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== 'inline').map((one) => one.textContent.trim().slice(0, 40))"""
-            )
+            cut = page.evaluate(CUT)
             wrong += [(where, "cut", text) for text in cut]
             page.evaluate(axe)
             found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
