@@ -5,11 +5,14 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 
 CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding,beartype.beartype tests/nn tests/models tests/parity
 
+# One browser and one server for all of them; skipped where there is no Chromium, refused there by `make ci`.
+BROWSER := $(BIN)/python -m pytest -n0 -m browser tests/e2e
+
 # The library of native/ takes a C++ compiler, so only `make native` insists on it; tests of it are skipped where it is not there.
 NATIVE := $(shell find native -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' | grep -v build/)
 TRIED := $(if $(shell command -v c++),.venv/.native)
 
-.PHONY: demo native test test-all check format docs bench wheel ci clean
+.PHONY: demo native test test-all check format docs web web-check bench wheel ci clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about three minutes
@@ -20,10 +23,12 @@ native: .venv/.ready-to-run .venv/.native  ## the library that translates fastes
 test: .venv/.ready-to-develop $(TRIED)  ## the tests, and some again with every shape and type of the signatures checked at each call
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest $(CHECKED)
+	$(BROWSER)
 
 test-all: .venv/.ready-to-develop $(TRIED)  ## with the slow ones
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m pytest $(CHECKED)
+	$(BROWSER)
 
 check: .venv/.ready-to-develop
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright && $(BIN)/lint-imports --no-logo
@@ -34,6 +39,12 @@ format: .venv/.ready-to-develop
 docs: .venv/.ready-to-develop
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+web: .venv/.ready-to-develop  ## build the explorer's page from web/ into src/sightline/serve/static, and test it
+	.ci/web build
+
+web-check: .venv/.ready-to-develop  ## the same, but refuse if the page in src/sightline/serve/static is another
+	.ci/web check
+
 bench: .venv/.ready-to-develop $(TRIED)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
@@ -41,10 +52,11 @@ wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, 
 	.ci/try-wheel
 
 ci: export SIGHTLINE_NATIVE := required
-ci: .venv/.native check test docs wheel
+ci: export CI := true
+ci: .venv/.native check web-check test docs wheel
 
 clean:
-	rm -rf .venv build dist site native/build native/*.egg-info
+	rm -rf .venv web/node_modules web/dist build dist site native/build native/*.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sightline needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }

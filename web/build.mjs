@@ -1,0 +1,39 @@
+// Builds the page and the one-file page into src/sightline/serve/static, and prints what they weigh.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
+
+const BUDGET_KIB = 120;
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const target = process.argv[2] ?? here("../src/sightline/serve/static");
+
+await build({ root: here("."), configFile: here("vite.config.ts"), logLevel: "warn" });
+const read = (name) => readFileSync(here(`dist/${name}`), "utf8");
+const js = read("app.js").trimEnd() + "\n";
+const css = read("app.css").trimEnd() + "\n";
+const page = read("index.html");
+
+// A script ends at "</script" and changes its meaning at "<!--", wherever they stand, in strings too.
+const inScript = (code) => code.replaceAll(/<(?=\/script|!--|script)/gi, "\\x3c");
+if (/<\/style/i.test(css)) throw new Error("a style sheet that is inlined cannot hold </style");
+const policy =
+  "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; worker-src blob:; connect-src 'none'; base-uri 'none'; form-action 'none'";
+const icon = read("app.svg");
+const offline = page
+  .replace("./app.svg", () => `data:image/svg+xml,${encodeURIComponent(icon)}`)
+  .replace(/\s*<script type="module"[^>]*><\/script>/, "")
+  .replace(/\s*<link rel="stylesheet"[^>]*>/, () => `\n    <style>\n${css}</style>`)
+  .replace("<meta charset=\"utf-8\" />", () => `<meta charset="utf-8" />\n    <meta http-equiv="Content-Security-Policy" content="${policy}" />`)
+  .replace(/\s*<\/body>/, () => `\n    <!--sightline-data-->\n    <script type="module">\n${inScript(js)}</script>\n  </body>`);
+for (const part of ["<style>", "<!--sightline-data-->", '<script type="module">', "Content-Security-Policy"])
+  if (!offline.includes(part)) throw new Error(`the one-file page lacks ${part}`);
+
+mkdirSync(target, { recursive: true });
+for (const [name, text] of Object.entries({ "index.html": page, "app.js": js, "app.css": css, "app.svg": icon, "offline.html": offline }))
+  writeFileSync(`${target}/${name}`, text);
+
+const gz = (text) => gzipSync(text, { level: 9 }).length / 1024;
+const total = gz(js) + gz(css);
+console.log(`app.js ${gz(js).toFixed(1)} KiB gz, app.css ${gz(css).toFixed(1)} KiB gz: ${total.toFixed(1)} of ${BUDGET_KIB} KiB`);
+if (total > BUDGET_KIB) throw new Error(`the page weighs ${total.toFixed(1)} KiB gzipped; the budget is ${BUDGET_KIB}`);

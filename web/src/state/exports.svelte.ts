@@ -1,0 +1,41 @@
+/** What the view on screen can be exported to; the shell's menu offers it. */
+import { untrack } from "svelte";
+import type { Surface } from "../surface/surface";
+
+export interface Table {
+  columns: string[];
+  rows: (string | number)[][];
+}
+
+export interface Picture {
+  /** The start of the file's name, without an ending. */
+  name: string;
+  title: string;
+  width: number;
+  height: number;
+  draw: (surface: Surface) => void;
+}
+
+export interface ViewExports {
+  picture?: () => Picture;
+  table?: () => Table;
+  json?: () => unknown;
+  /** Arguments of the server's exports: stack, layer, head, query. */
+  args?: () => Record<string, string>;
+}
+
+let current = $state.raw<ViewExports>({});
+
+export const viewExports = {
+  get current(): ViewExports {
+    return current;
+  },
+};
+
+/** Offers `offered` until the returned function is called: `$effect(() => offerExports({...}))` in a view. */
+export function offerExports(offered: ViewExports): () => void {
+  current = offered;
+  return () => untrack(() => {
+    if (current === offered) current = {};
+  });
+}

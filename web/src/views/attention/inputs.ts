@@ -1,0 +1,61 @@
+/** What the scenes need, from the state of the view. */
+import { t } from "../../i18n/index.svelte";
+import type { LinesInput } from "../../scene/lines";
+import { type MatrixInput, rowSum } from "../../scene/matrix";
+import type { Unit } from "../../scene/units";
+import { theme } from "../../state/theme.svelte";
+import { FONT } from "../../surface/surface";
+import type { AttentionView } from "./state.svelte";
+
+let pen: CanvasRenderingContext2D | null = null;
+
+/** The widest of the labels, in pixels, at the size at which they are drawn. */
+function widest(units: readonly Unit[], size: number): number {
+  pen ??= document.createElement("canvas").getContext("2d")!;
+  pen.font = `600 ${size}px ${FONT}`;
+  return Math.max(0, ...units.map((unit) => pen!.measureText(unit.label).width));
+}
+
+export function linesInput(view: AttentionView, width: number): LinesInput {
+  const { q, k } = view;
+  return {
+    q,
+    k,
+    maps: view.drawn,
+    query: view.lookedAt,
+    key: view.key,
+    qTitle: t("attention.query_title"),
+    kTitle: t("attention.key_title"),
+    qRole: t("attention.looking"),
+    kRole: t("attention.looked_at"),
+    qSide: t(view.stack.q === "src" ? "attention.side_src" : "attention.side_tgt"),
+    kSide: t(view.stack.k === "src" ? "attention.side_src" : "attention.side_tgt"),
+    width,
+    palette: theme.palette,
+    labelWidth: Math.min(220, Math.max(96, widest([...q, ...k], 16))),
+  };
+}
+
+export function matrixInput(view: AttentionView, width: number): MatrixInput {
+  const { q, k } = view;
+  const titles = view.drawn.map(({ map }) => {
+    const name = map.head < 0 ? t("attention.mean_title") : t("attention.head_title", { head: map.head + 1, name: view.name(map.head) });
+    const sums = q.map((_, r) => rowSum(map, r));
+    const [low, high] = [Math.min(...sums).toFixed(2), Math.max(...sums).toFixed(2)];
+    return { name: name.trim(), sums: t("attention.sums", { sums: low === high ? low : `${low}–${high}` }) };
+  });
+  return {
+    q,
+    k,
+    maps: view.drawn,
+    causal: view.stack.causal,
+    query: view.lookedAt,
+    key: view.key,
+    width,
+    palette: theme.palette,
+    labelWidth: Math.min(120, widest([...q, ...k], 14)),
+    titles,
+    qTitle: t("attention.looking"),
+    kTitle: t("attention.looked_at"),
+  };
+}

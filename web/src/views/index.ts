@@ -1,0 +1,24 @@
+/** The views, in the order of the navigation. The shell knows nothing else of them. */
+import type { Component } from "svelte";
+import type { Key } from "../i18n/index.svelte";
+import Attention from "./Attention.svelte";
+import ByHand from "./ByHand.svelte";
+import Overview from "./Overview.svelte";
+import { register } from "./registry";
+
+export interface View {
+  /** As in the address: `#/v1/<id>`. */
+  id: string;
+  title: Key;
+  /** The key that opens it. */
+  digit: string;
+  component: Component;
+}
+
+export const VIEWS: readonly View[] = [
+  { id: "overview", title: "overview.title", digit: "1", component: Overview },
+  { id: "attention", title: "attention.title", digit: "2", component: Attention },
+  { id: "hand", title: "hand.view", digit: "4", component: ByHand },
+];
+
+register(VIEWS.map((view) => view.id));
