@@ -12,7 +12,7 @@ BROWSER := $(BIN)/python -m pytest -n0 -m browser tests/e2e
 NATIVE := $(shell find native -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' | grep -v build/)
 TRIED := $(if $(shell command -v c++),.venv/.native)
 
-.PHONY: demo native test test-all check format docs web web-check bench wheel ci clean
+.PHONY: demo native test test-all e2e check format docs web web-check bench wheel ci clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready-to-run  ## translate with the built-in model, then train, score and translate: about three minutes
@@ -23,11 +23,13 @@ native: .venv/.ready-to-run .venv/.native  ## the library that translates fastes
 test: .venv/.ready-to-develop $(TRIED)  ## the tests, and some again with every shape and type of the signatures checked at each call
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest $(CHECKED)
-	$(BROWSER)
 
 test-all: .venv/.ready-to-develop $(TRIED)  ## with the slow ones
 	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m pytest $(CHECKED)
+	$(BROWSER)
+
+e2e: .venv/.ready-to-develop  ## the explorer in a real browser: some ten minutes
 	$(BROWSER)
 
 check: .venv/.ready-to-develop
@@ -53,7 +55,7 @@ wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, 
 
 ci: export SIGHTLINE_NATIVE := required
 ci: export CI := true
-ci: .venv/.native check web-check test docs wheel
+ci: .venv/.native check web-check test e2e docs wheel
 
 clean:
 	rm -rf .venv web/node_modules web/dist build dist site native/build native/*.egg-info

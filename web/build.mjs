@@ -13,9 +13,12 @@ const read = (name) => readFileSync(here(`dist/${name}`), "utf8");
 const js = read("app.js").trimEnd() + "\n";
 const css = read("app.css").trimEnd() + "\n";
 const page = read("index.html");
+const texts = { en: "en.json", zh: "zh-CN.json" };
+for (const [lang, name] of Object.entries(texts)) texts[lang] = JSON.parse(readFileSync(here(`src/i18n/${name}`), "utf8"));
 
 // A script ends at "</script" and changes its meaning at "<!--", wherever they stand, in strings too.
 const inScript = (code) => code.replaceAll(/<(?=\/script|!--|script)/gi, "\\x3c");
+const inJson = (value) => JSON.stringify(value).replaceAll("<", "\\u003c");
 if (/<\/style/i.test(css)) throw new Error("a style sheet that is inlined cannot hold </style");
 const policy =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; worker-src blob:; connect-src 'none'; base-uri 'none'; form-action 'none'";
@@ -25,15 +28,20 @@ const offline = page
   .replace(/\s*<script type="module"[^>]*><\/script>/, "")
   .replace(/\s*<link rel="stylesheet"[^>]*>/, () => `\n    <style>\n${css}</style>`)
   .replace("<meta charset=\"utf-8\" />", () => `<meta charset="utf-8" />\n    <meta http-equiv="Content-Security-Policy" content="${policy}" />`)
-  .replace(/\s*<\/body>/, () => `\n    <!--sightline-data-->\n    <script type="module">\n${inScript(js)}</script>\n  </body>`);
+  .replace(/\s*<\/body>/, () => `\n    <script type="application/json" id="sightline-texts">${inJson(texts)}</script>\n    <!--sightline-data-->\n    <script type="module">\n${inScript(js)}</script>\n  </body>`);
 for (const part of ["<style>", "<!--sightline-data-->", '<script type="module">', "Content-Security-Policy"])
   if (!offline.includes(part)) throw new Error(`the one-file page lacks ${part}`);
 
+const files = { "index.html": page, "app.js": js, "app.css": css, "app.svg": icon, "offline.html": offline };
+for (const lang of Object.keys(texts)) files[`texts.${lang}.json`] = JSON.stringify(texts[lang]) + "\n";
 mkdirSync(target, { recursive: true });
-for (const [name, text] of Object.entries({ "index.html": page, "app.js": js, "app.css": css, "app.svg": icon, "offline.html": offline }))
-  writeFileSync(`${target}/${name}`, text);
+for (const [name, text] of Object.entries(files)) writeFileSync(`${target}/${name}`, text);
 
 const gz = (text) => gzipSync(text, { level: 9 }).length / 1024;
-const total = gz(js) + gz(css);
-console.log(`app.js ${gz(js).toFixed(1)} KiB gz, app.css ${gz(css).toFixed(1)} KiB gz: ${total.toFixed(1)} of ${BUDGET_KIB} KiB`);
+// What a reader loads: the code, the style and the texts of one language.
+const spoken = Math.max(...Object.keys(texts).map((lang) => gz(files[`texts.${lang}.json`])));
+const total = gz(js) + gz(css) + spoken;
+console.log(
+  `app.js ${gz(js).toFixed(1)} KiB gz, app.css ${gz(css).toFixed(1)}, texts of a language ${spoken.toFixed(1)}: ${total.toFixed(1)} of ${BUDGET_KIB} KiB`,
+);
 if (total > BUDGET_KIB) throw new Error(`the page weighs ${total.toFixed(1)} KiB gzipped; the budget is ${BUDGET_KIB}`);

@@ -1,13 +1,12 @@
-/** Texts in the reader's language: `t("shell.run")`, `t("shell.layer", { n: 3 })`. */
-import en from "./en.json";
-import zh from "./zh-CN.json";
+/** Texts in the reader's language: `t("shell.run")`, `t("shell.layer", { n: 3 })`. Only that language is loaded. */
+import type en from "./en.json";
 
 export type Lang = "en" | "zh";
 export type Key = keyof typeof en;
+export type Texts = Record<Key, string>;
 export type Args = Record<string, string | number>;
 
 export const LANGS: readonly Lang[] = ["en", "zh"];
-const TEXTS: Record<Lang, Record<Key, string>> = { en, zh };
 const TAG: Record<Lang, string> = { en: "en", zh: "zh-CN" };
 const STORED = "sightline.lang";
 
@@ -36,12 +35,31 @@ export function firstLang(): Lang {
 }
 
 let current = $state<Lang>("en");
+let texts = $state.raw<Partial<Texts>>({});
+let wanted: Lang = "en";
+let load: (lang: Lang) => Promise<Texts>;
+
+/** Where the texts of a language come from. */
+export function textsFrom(source: (lang: Lang) => Promise<Texts>): void {
+  const known = new Map<Lang, Promise<Texts>>();
+  load = (lang) => {
+    const found = known.get(lang) ?? source(lang);
+    known.set(lang, found);
+    found.catch(() => known.delete(lang)); // another try may find them
+    return found;
+  };
+}
 
 export function lang(): Lang {
   return current;
 }
 
-export function setLang(next: Lang, keep = true): void {
+/** Changes the language once its texts are there; the last one asked for counts. */
+export async function setLang(next: Lang, keep = true): Promise<void> {
+  wanted = next;
+  const found = await load(next);
+  if (wanted !== next) return;
+  texts = found;
   current = next;
   if (typeof document !== "undefined") document.documentElement.lang = TAG[next];
   if (!keep) return;
@@ -53,16 +71,12 @@ export function setLang(next: Lang, keep = true): void {
 }
 
 export function hasText(key: string): key is Key {
-  return Object.hasOwn(en, key);
+  return Object.hasOwn(texts, key);
 }
 
 /** The text of `key`, with `{name}` replaced by `args.name`. */
 export function t(key: Key, args: Args = {}): string {
-  return textIn(current, key, args);
-}
-
-export function textIn(language: Lang, key: Key, args: Args = {}): string {
-  return (TEXTS[language][key] as string).replace(/\{(\w+)\}/g, (whole, name: string) => (name in args ? String(args[name]) : whole));
+  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => (name in args ? String(args[name]) : whole));
 }
 
 /** A number for reading: grouped digits, at most `digits` after the point. */
