@@ -66,12 +66,12 @@ clean:
 
 .venv/.ready-to-run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo 'Installing into .venv, once; torch is large, so this may take some minutes.'
-	@$(PIP) -e '.[track]'
+	@$(PIP) -e '.[track,explore]'
 	@touch $@
 
 .venv/.ready-to-develop: pyproject.toml constraints.txt | .venv/bin/python
 	@echo 'Installing into .venv, once; torch is large, so this may take some minutes.'
-	@$(PIP) -e '.[dev,docs,track,data]'
+	@$(PIP) -e '.[dev,docs,track,data,explore]'
 	@touch .venv/.ready-to-run $@
 
 .venv/.native: $(NATIVE) constraints.txt | .venv/bin/python

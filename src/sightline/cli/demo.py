@@ -49,5 +49,6 @@ def demo(
         "   sightline train --src corpus.en --tgt corpus.de --out runs/mine    your own corpus, no setting needed\n"
         "   sightline train tatoeba-en-zh                                      English-Chinese for an hour, both directions\n"
         f"   {f'sightline evaluate {out}':<66} scores with their signatures\n"
+        f"   {f'sightline explore {out}':<66} see inside it, in the browser\n"
         "   sightline COMMAND --help                                           every option",
     )
