@@ -80,16 +80,19 @@ export function treeLayout(input: TreeInput): TreeLayout {
   const order: number[][] = [[0]];
   for (;;) {
     const parents = order[order.length - 1];
-    const column = parents.flatMap((parent) => [...(after.get(parent) ?? [])].sort((a, b) => b.cum - a.cum || a.id - b.id));
+    const column: { id: number; wanted: number; weight: number }[] = [];
+    for (const parent of parents) {
+      const siblings = [...(after.get(parent) ?? [])].sort((a, b) => b.cum - a.cum || a.id - b.id);
+      // What leads to the result goes straight on, and so does the best of other siblings.
+      const straight = Math.max(0, siblings.findIndex((node) => result.has(node.id)));
+      siblings.forEach((node, nth) => {
+        const weight = result.has(node.id) ? 1e6 : node.state === "live" ? 5 : 1;
+        column.push({ id: node.id, wanted: heights.get(parent)! * PULL + (nth - straight) * ROW, weight });
+      });
+    }
     if (!column.length) break;
-    const place = new Map<number, number>();
-    const wanted = column.map((node) => {
-      const nth = place.get(node.parent) ?? 0;
-      place.set(node.parent, nth + 1);
-      return heights.get(node.parent)! * PULL + nth * ROW;
-    });
-    const weights = column.map((node) => (result.has(node.id) ? 400 : node.state === "live" ? 5 : 1));
-    spread(wanted, weights, ROW).forEach((y, i) => heights.set(column[i].id, y));
+    const found = spread(column.map((node) => node.wanted), column.map((node) => node.weight), ROW);
+    column.forEach((node, i) => heights.set(node.id, found[i]));
     order.push(column.map((node) => node.id));
   }
   const top = Math.min(...heights.values());
@@ -129,12 +132,11 @@ export function drawTree(surface: Surface, input: TreeInput, layout: TreeLayout,
   const onPath = new Set(input.path);
   const until = from + surface.width;
   const last = input.path[input.path.length - 1];
-  layout.columns.forEach((column, t) => {
+  layout.columns.forEach((_, t) => {
     const left = layout.lefts[t] - from;
     if (left > surface.width || left + layout.wides[t] < -GUTTER) return;
     if (t === input.step) surface.rect(left - 7, 0, layout.wides[t] + 14, layout.height, palette.raised, 1, 8);
     surface.text(left + (t === 0 ? 0 : 2), 18, columnText(t), { size: 12, color: t === input.step ? palette.text : palette.muted, weight: t === input.step ? 600 : 400 });
-    void column;
   });
   // Lines below boxes, those of the path above the others.
   for (const strong of [false, true])
@@ -147,8 +149,8 @@ export function drawTree(surface: Surface, input: TreeInput, layout: TreeLayout,
         const pen = strong
           ? { color: palette.accent, width: 2.5 }
           : node.state === "pruned"
-            ? { color: palette.hatch, width: 1, dash: [2, 3] }
-            : { color: palette.muted, width: 1.25, alpha: 0.75 };
+            ? { color: palette.muted, width: 1, dash: [1.5, 3], alpha: 0.6 }
+            : { color: palette.muted, width: 1.25, alpha: 0.8 };
         surface.curve([before.x + before.w - from, before.y], [one.x - from, one.y], pen);
       }
   for (const column of layout.columns)
@@ -160,18 +162,18 @@ export function drawTree(surface: Surface, input: TreeInput, layout: TreeLayout,
       const best = one.id === input.result;
       const [x, y] = [one.x - from, one.y - BOX / 2];
       const radius = ended ? BOX / 2 : 6;
-      const fill = ended ? (best ? palette.accent : palette.muted) : palette.ground;
+      const fill = ended ? (best ? palette.accent : palette.line) : palette.ground;
       const draw = (): void => {
         if (node.state !== "pruned" || followed) {
           surface.rect(x, y, one.w, BOX, fill, 1, radius);
-          if (followed) surface.outline(x, y, one.w, BOX, { color: palette.accent, width: one.id === last ? 2.5 : 2 }, radius);
-          else if (!ended) surface.outline(x + 0.5, y + 0.5, one.w - 1, BOX - 1, { color: palette.hatch }, radius);
+          if (followed && !best) surface.outline(x, y, one.w, BOX, { color: palette.accent, width: one.id === last ? 2.5 : 2 }, radius);
+          else if (!best) surface.outline(x + 0.5, y + 0.5, one.w - 1, BOX - 1, { color: ended ? palette.muted : palette.hatch }, radius);
         }
-        const ink = ended ? palette.ground : node.state === "pruned" && !followed ? palette.muted : palette.text;
+        const ink = best && ended ? palette.ground : node.state === "pruned" && !followed ? palette.muted : palette.text;
         const label = input.label(one.id);
         surface.text(x + PAD, one.y + 4.5, label, { size: TEXT, color: ink, weight: followed ? 600 : 400 });
         const value = input.value(one.id);
-        if (value) surface.text(x + one.w - PAD, one.y + 4, value, { size: VALUE, color: ended ? palette.ground : palette.muted, align: "end", mono: true });
+        if (value) surface.text(x + one.w - PAD, one.y + 4, value, { size: VALUE, color: best && ended ? palette.ground : ended ? palette.text : palette.muted, align: "end", mono: true });
       };
       surface.group(`${input.label(one.id)} ${input.value(one.id)}`.trim(), draw);
     }

@@ -13,6 +13,11 @@ import { barsAfter, type Bars, ends, type Node, type Norm, normOf, NORMS, pathTo
 export const ALPHA = { least: -1, most: 2, step: 0.05 };
 const ADDRESS = "decoder.cross_attn";
 
+/** A token as the search names it; a blank by itself gets a sign. */
+export function pieceText(text: string, longest = 16): string {
+  return text === "▁" ? "␣" : shown(text, longest);
+}
+
 export class DecodingView {
   readonly run: Manifest = $derived(session.manifest!);
   readonly decode = $derived(this.run.decode);
@@ -113,7 +118,7 @@ export class DecodingView {
   // ---- texts
 
   text(node: number, longest = 14): string {
-    return shown(this.nodes[node].text, longest);
+    return pieceText(this.nodes[node].text, longest);
   }
 
   /** What stands on frame `t` of the film: of the translation itself the token as the text has it. */
