@@ -19,7 +19,9 @@ const inScript = (code) => code.replaceAll(/<(?=\/script|!--|script)/gi, "\\x3c"
 if (/<\/style/i.test(css)) throw new Error("a style sheet that is inlined cannot hold </style");
 const policy =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; worker-src blob:; connect-src 'none'; base-uri 'none'; form-action 'none'";
+const icon = read("app.svg");
 const offline = page
+  .replace("./app.svg", () => `data:image/svg+xml,${encodeURIComponent(icon)}`)
   .replace(/\s*<script type="module"[^>]*><\/script>/, "")
   .replace(/\s*<link rel="stylesheet"[^>]*>/, () => `\n    <style>\n${css}</style>`)
   .replace("<meta charset=\"utf-8\" />", () => `<meta charset="utf-8" />\n    <meta http-equiv="Content-Security-Policy" content="${policy}" />`)
@@ -28,7 +30,7 @@ for (const part of ["<style>", "<!--sightline-data-->", '<script type="module">'
   if (!offline.includes(part)) throw new Error(`the one-file page lacks ${part}`);
 
 mkdirSync(target, { recursive: true });
-for (const [name, text] of Object.entries({ "index.html": page, "app.js": js, "app.css": css, "offline.html": offline }))
+for (const [name, text] of Object.entries({ "index.html": page, "app.js": js, "app.css": css, "app.svg": icon, "offline.html": offline }))
   writeFileSync(`${target}/${name}`, text);
 
 const gz = (text) => gzipSync(text, { level: 9 }).length / 1024;

@@ -7,6 +7,7 @@ const server = process.env.SIGHTLINE_SERVER ?? "http://127.0.0.1:8765";
 export default defineConfig({
   plugins: [svelte()],
   base: "./",
+  publicDir: false,
   server: { proxy: { "/api": { target: server, changeOrigin: true } } },
   build: {
     target: "es2022",

@@ -35,7 +35,7 @@ test("every text is used, and every text that is used exists", () => {
   const all = files.filter((name) => /\.(svelte|ts)$/.test(name)).map(read).join("\n");
   for (const key of Object.keys(en)) {
     // Families are put together from a code: error.<code>, <view>.name_<what>.
-    const family = key.startsWith("error.") || key.startsWith("common.") || all.includes(`\`${key.replace(/_[^_]*$/, "_")}\${`) || all.includes(`\`${key.replace(/\.[^.]*$/, ".")}\${`);
+    const family = /^(error|warning)\./.test(key) || key.startsWith("common.") || all.includes(`\`${key.replace(/_[^_]*$/, "_")}\${`) || all.includes(`\`${key.replace(/\.[^.]*$/, ".")}\${`);
     expect([key, family || all.includes(`"${key}"`)]).toEqual([key, true]);
   }
 });

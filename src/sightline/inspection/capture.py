@@ -236,7 +236,7 @@ class Passed:
     logits: Float[Tensor, "m vocab"]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def watched_pass(model: EncoderDecoder, src: Int[Tensor, "1 n"], tgt: Int[Tensor, "1 m"]) -> Passed:
     """All that passes through the model when it reads a source and, after the begin, a translation."""
     with watching(model) as seen:
@@ -487,7 +487,7 @@ def _side(
         start, end = span
         shown = text[start:end]
         partial = piece.startswith("<0x") and len(shown.encode("utf-8", "replace")) > 1
-        if not shown:  # a blank by itself
+        if not shown.strip():  # a blank by itself
             tokens.append(Token(token, piece, " ", False, max(0, len(words) - 1), span))
             open_word = False
             continue

@@ -114,14 +114,15 @@ def alignment_quality(weights: Float[Tensor, "q k"], keys: Sequence[Token]) -> d
     """
     words = [i for i, key in enumerate(keys) if not key.special]
     rows = weights[:-1, words]
-    total = rows.sum(dim=1, keepdim=True)
-    if not rows.numel() or float(total.max()) <= 0:
+    rows = rows[rows.sum(dim=1) > 0]
+    if not rows.numel():
         return {"sharp": 0.0, "mono": 0.0}
+    total = rows.sum(dim=1, keepdim=True)
     best = rows.argmax(dim=1)
     later = best[None, :] > best[:, None]
     pairs = math.comb(len(best), 2)
     share = float(torch.triu(later, 1).sum()) / pairs if pairs else 1.0
-    return {"sharp": _short(float((rows / total.clamp_min(1e-30)).amax(dim=1).mean())), "mono": _short(share)}
+    return {"sharp": _short(float((rows / total).amax(dim=1).mean())), "mono": _short(share)}
 
 
 def _short(share: float) -> float:

@@ -11,7 +11,7 @@ export const LEAST = 1 / 255;
 /** How strongly the other rows stay when one is looked at. */
 export const FAINT = 0.16;
 
-const TOP = 48;
+const TOP = 62;
 
 export interface Drawn {
   map: HeadMap;
@@ -31,6 +31,9 @@ export interface LinesInput {
   /** "who is looking", "who is looked at". */
   qRole: string;
   kRole: string;
+  /** Which sequence stands there: "source", "decoder input". */
+  qSide: string;
+  kSide: string;
   width: number;
   palette: Palette;
   /** The widest label, in pixels. */
@@ -91,10 +94,11 @@ export function drawLines(surface: Surface, input: LinesInput): { weight: number
   const middle = (index: number): number => top + (index + 0.5) * row;
   const looked = query >= 0 || key >= 0;
 
-  surface.text(left, top - 30, input.qTitle, { size: 13, color: palette.text, align: "end", weight: 600 });
-  surface.text(right, top - 30, input.kTitle, { size: 13, color: palette.text, weight: 600 });
-  surface.text(left, top - 13, input.qRole, { size: 12, color: palette.muted, align: "end" });
-  surface.text(right, top - 13, input.kRole, { size: 12, color: palette.muted });
+  for (const [x, align, lines] of [
+    [left, "end", [input.qTitle, input.qRole, input.qSide]],
+    [right, "start", [input.kTitle, input.kRole, input.kSide]],
+  ] as const)
+    lines.forEach((line, i) => surface.text(x, top - 46 + i * 17, line, { size: i ? 12 : 14, color: i ? palette.muted : palette.text, align, weight: i ? 400 : 600 }));
   if (query >= 0 && query < q.length) surface.rect(left - input.labelWidth - 10, top + query * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
   if (key >= 0 && key < k.length) surface.rect(right - 6, top + key * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
 

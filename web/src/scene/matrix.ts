@@ -15,8 +15,8 @@ export interface MatrixInput {
   width: number;
   palette: Palette;
   labelWidth: number;
-  /** Of each map: its heading. */
-  titles: readonly string[];
+  /** Of each map: its heading, and what its rows sum to. */
+  titles: readonly { name: string; sums: string }[];
   qTitle: string;
   kTitle: string;
 }
@@ -34,7 +34,7 @@ export interface MatrixLayout {
   block: [number, number];
 }
 
-const TITLE = 26;
+const TITLE = 46;
 const GAP = 28;
 
 export function matrixLayout(input: MatrixInput): MatrixLayout {
@@ -53,10 +53,11 @@ export function matrixLayout(input: MatrixInput): MatrixLayout {
     const rows = Math.ceil(count / columns);
     return { width, height: rows * (height + GAP), columns, cell, font, label, above, sums, block: [block, height] };
   };
-  // The largest cells among the arrangements that leave labels readable.
-  const tried = [1, 2, 3, 4].filter((columns) => columns <= count).map(fits);
-  const readable = tried.filter((one) => one.label > 0 && one.cell >= 12);
-  return readable.at(-1) ?? tried[0];
+  // As many side by side as leave cells large, or else labels readable.
+  const tried = [1, 2, 3, 4].filter((columns) => columns <= count).map(fits).filter((one) => one.columns === 1 || one.block[0] >= 180);
+  const large = tried.filter((one) => one.label > 0 && one.cell >= 24);
+  const readable = tried.filter((one) => one.label > 0 && one.cell >= 10.5);
+  return large.at(-1) ?? readable.at(-1) ?? tried[0];
 }
 
 export function cellAt(input: MatrixInput, x: number, y: number): { head: number; query: number; key: number } | null {
@@ -93,8 +94,10 @@ export function drawMatrix(surface: Surface, input: MatrixInput): void {
     const [left, top] = origin(layout, index);
     const wide = cell * k.length;
     const tall = cell * q.length;
-    surface.group(input.titles[index] ?? "", () => {
-      surface.text(left - label, top - layout.above - 9, input.titles[index] ?? "", { size: 13, color: palette.text, weight: 600 });
+    const { name, sums } = input.titles[index];
+    surface.group(name, () => {
+      surface.text(left - label, top - layout.above - 28, name, { size: 13, color: palette.text, weight: 600 });
+      surface.text(left - label, top - layout.above - 11, sums, { size: 12, color: palette.muted });
       // Colours repeat, so they are made once.
       const shades = Array.from({ length: 101 }, (_, i) => shade(palette, map, color, i / 100));
       surface.cells(left, top, wide, tall, q.length, k.length, (r, c) =>

@@ -24,10 +24,12 @@ export function linesInput(view: AttentionView, width: number): LinesInput {
     maps: view.drawn,
     query: view.lookedAt,
     key: view.key,
-    qTitle: t(view.stack.q === "src" ? "attention.query_src" : "attention.query_tgt"),
-    kTitle: t(view.stack.k === "src" ? "attention.key_src" : "attention.key_tgt"),
+    qTitle: t("attention.query_title"),
+    kTitle: t("attention.key_title"),
     qRole: t("attention.looking"),
     kRole: t("attention.looked_at"),
+    qSide: t(view.stack.q === "src" ? "attention.side_src" : "attention.side_tgt"),
+    kSide: t(view.stack.k === "src" ? "attention.side_src" : "attention.side_tgt"),
     width,
     palette: theme.palette,
     labelWidth: Math.min(220, Math.max(96, widest([...q, ...k], 16))),
@@ -40,7 +42,7 @@ export function matrixInput(view: AttentionView, width: number): MatrixInput {
     const name = map.head < 0 ? t("attention.mean_title") : t("attention.head_title", { head: map.head + 1, name: view.name(map.head) });
     const sums = q.map((_, r) => rowSum(map, r));
     const [low, high] = [Math.min(...sums).toFixed(2), Math.max(...sums).toFixed(2)];
-    return `${name.trim()}  ·  ${t("attention.sums", { sums: low === high ? low : `${low}–${high}` })}`;
+    return { name: name.trim(), sums: t("attention.sums", { sums: low === high ? low : `${low}–${high}` }) };
   });
   return {
     q,
