@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, Watched, ask, parameter, run_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -24,7 +23,10 @@ def test_the_first_visit_shows_a_translated_sentence_the_model_as_it_is_and_offe
     run = explorer.get(f"/runs/{run_of(page)}")
     info = run["model"]
     facts = page.locator(".facts").inner_text()
-    assert f"{info['parameters']:,}".replace(",", "\u2009") in facts or f"{info['parameters']:,}".replace(",", " ") in facts
+    assert (
+        f"{info['parameters']:,}".replace(",", "\u2009") in facts
+        or f"{info['parameters']:,}".replace(",", " ") in facts
+    )
     assert f"{info['encoder_layers']} + {info['decoder_layers']}" in facts
     assert page.locator(".hero .tgt").inner_text() == run["translation"]
     for name in ("encoder_attn", "decoder_attn", "cross_attn"):

@@ -86,6 +86,9 @@ export function ends(layout: LinesLayout, lanes: number, index: number, r: numbe
   ];
 }
 
+/** Of maps that were drawn before: to find it takes a look at every number. */
+const thresholds = new WeakMap<readonly Drawn[], { weight: number; drawn: number; all: number }>();
+
 /** Draws the scene; the threshold that was used comes back, so that the page can say so. */
 export function drawLines(surface: Surface, input: LinesInput): { weight: number; drawn: number; all: number } {
   const { q, k, maps, palette, query, key } = input;
@@ -102,7 +105,8 @@ export function drawLines(surface: Surface, input: LinesInput): { weight: number
   if (query >= 0 && query < q.length) surface.rect(left - input.labelWidth - 10, top + query * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
   if (key >= 0 && key < k.length) surface.rect(right - 6, top + key * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
 
-  const used = threshold(maps.map(({ map }) => map), BUDGET, LEAST);
+  let used = thresholds.get(maps);
+  if (!used) thresholds.set(maps, (used = threshold(maps.map(({ map }) => map), BUDGET, LEAST)));
   maps.forEach(({ map, color, slot }, index) => {
     surface.group(`head ${map.head + 1}`, () => {
       // Curves of about the same strength are drawn as one path, faint ones first.

@@ -57,7 +57,9 @@ export function matrixLayout(input: MatrixInput): MatrixLayout {
   const tried = [1, 2, 3, 4].filter((columns) => columns <= count).map(fits).filter((one) => one.columns === 1 || one.block[0] >= 180);
   const large = tried.filter((one) => one.label > 0 && one.cell >= 24);
   const readable = tried.filter((one) => one.label > 0 && one.cell >= 10.5);
-  return large.at(-1) ?? readable.at(-1) ?? tried[0];
+  const most = (large.at(-1) ?? readable.at(-1) ?? tried[0]).columns;
+  // Rows of about the same length: four maps stand as two and two, not as three and one.
+  return fits(Math.ceil(count / Math.ceil(count / most)));
 }
 
 export function cellAt(input: MatrixInput, x: number, y: number): { head: number; query: number; key: number } | null {
@@ -102,6 +104,7 @@ export function drawMatrix(surface: Surface, input: MatrixInput): void {
       const shades = Array.from({ length: 101 }, (_, i) => shade(palette, map, color, i / 100));
       surface.cells(left, top, wide, tall, q.length, k.length, (r, c) =>
         masked(input.causal, q[r], k[c]) ? null : shades[Math.round(100 * Math.min(1, map.data[r * k.length + c]))],
+        { of: map, as: `${color} ${palette.ground}` },
       );
       if (input.causal)
         q.forEach((unit, r) => {
