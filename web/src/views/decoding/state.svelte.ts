@@ -1,8 +1,7 @@
 /** What the decoding view shows: the address says which step of which hypothesis, the run says what happened there. */
 import type { Manifest, RunRequest, StackInfo, Token } from "../../pack/contract";
 import { HostError } from "../../pack/host";
-import type { Tensor } from "../../pack/safetensors";
-import { block } from "../../pack/safetensors";
+import { block, type Tensor } from "../../pack/safetensors";
 import { headMap, type HeadMap, meanMap } from "../../scene/maps";
 import { shown, type Unit, units } from "../../scene/units";
 import { route, setParams } from "../../state/route.svelte";
@@ -76,6 +75,7 @@ export class DecodingView {
     const here = this.address;
     try {
       const { [`${here}.weights`]: tensor } = await session.host.tensors(id, [`${here}.weights`], "f32");
+      if (id !== this.run.id || here !== this.address) return;
       this.weights = { key: id + here, tensor };
       this.problem = null;
     } catch (raised) {
