@@ -24,13 +24,6 @@ export function childrenOf(decode: Decode): Map<number, Node[]> {
   return found;
 }
 
-/** Nodes at which something ended: finished ones, and those that are results though the limit came first. */
-export function ends(decode: Decode): number[] {
-  const found = new Set(decode.nodes.filter((node) => node.state === "finished").map((node) => node.id));
-  for (const one of decode.finished) found.add(one.node);
-  return [...found].sort((a, b) => a - b);
-}
-
 export interface Bar extends Candidate {
   p: number;
   /** What the search made of it; null where it did not look at it. */
@@ -81,9 +74,7 @@ export function normOf(decode: Decode): Norm {
 
 export interface Ranked {
   node: number;
-  tokens: string[];
-  /** Its text, where the search gave it back. */
-  text: string | null;
+  text: string;
   /** Tokens, the end counted where there is one. */
   length: number;
   lp: number;
@@ -95,25 +86,18 @@ export interface Ranked {
   before: number;
 }
 
-/** Everything that ended, best first under the rule given; of equal scores the one found earlier comes first, as in the search. */
+/** Everything that ended, best first under the rule given; of equal scores the one that the search itself puts first. */
 export function ranking(decode: Decode, kind: Norm, alpha: number): Ranked[] {
-  const [ownKind, own] = [normOf(decode), decode.length_penalty];
-  const given = new Map(decode.finished.map((one) => [one.node, one]));
-  const all = ends(decode).map((id) => {
-    const path = pathTo(decode, id);
-    const node = decode.nodes[id];
-    const length = Math.max(1, path.length - 1);
-    const result = given.get(id);
-    const lp = result?.lp ?? node.cum;
-    const extra = result ? result.score - lp / norm(ownKind, own, length) : 0;
-    const coverage = Math.abs(extra) > 1e-6 * Math.max(1, Math.abs(lp)) ? extra : 0;
-    const divisor = norm(kind, alpha, length);
-    const tokens = path.slice(1).map((at) => decode.nodes[at].text);
-    return { node: id, tokens, text: result?.text ?? null, length, lp, norm: divisor, coverage, score: lp / divisor + coverage, before: 0, own: lp / norm(ownKind, own, length) + coverage };
-  });
-  const best = (score: (one: (typeof all)[number]) => number) => (a: (typeof all)[number], b: (typeof all)[number]): number => score(b) - score(a) || a.node - b.node;
-  [...all].sort(best((one) => one.own)).forEach((one, i) => (one.before = i + 1));
-  return all.sort(best((one) => one.score)).map(({ own: _, ...one }) => one);
+  const ownKind = normOf(decode);
+  return decode.finished
+    .map(({ node, text, lp, score }, i) => {
+      const length = Math.max(1, decode.nodes[node].t);
+      const extra = score - lp / norm(ownKind, decode.length_penalty, length);
+      const coverage = Math.abs(extra) > 1e-6 * Math.max(1, Math.abs(lp)) ? extra : 0;
+      const divisor = norm(kind, alpha, length);
+      return { node, text, length, lp, norm: divisor, coverage, score: lp / divisor + coverage, before: i + 1 };
+    })
+    .sort((a, b) => b.score - a.score || a.before - b.before);
 }
 
 export interface Piece {

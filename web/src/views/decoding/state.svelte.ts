@@ -7,7 +7,7 @@ import { shown, type Unit, units } from "../../scene/units";
 import { route, setParams } from "../../state/route.svelte";
 import { run as runRequest, session } from "../../state/session.svelte";
 import { number } from "../../state/url";
-import { barsAfter, type Bars, ends, type Node, type Norm, normOf, NORMS, pathTo, type Ranked, ranking } from "./search";
+import { barsAfter, type Bars, type Node, type Norm, normOf, NORMS, pathTo, type Ranked, ranking } from "./search";
 
 export const ALPHA = { least: -1, most: 2, step: 0.05 };
 const ADDRESS = "decoder.cross_attn";
@@ -93,7 +93,6 @@ export class DecodingView {
   });
   readonly own: boolean = $derived(this.norm === this.ownNorm && this.alpha === this.decode.length_penalty);
   readonly ranked: Ranked[] = $derived(ranking(this.decode, this.norm, this.alpha));
-  readonly ended: number[] = $derived(ends(this.decode));
 
   // ---- the run that this one was forced away from
 
