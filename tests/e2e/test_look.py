@@ -14,6 +14,8 @@ VIEWS = {
     "attention": "#/v1/attention?q=2&k=1",
     "attention-matrix": "#/v1/attention?mode=matrix&stack=decoder.self_attn",
     "attention-table": "#/v1/attention?mode=table",
+    "decoding": "#/v1/decoding?t=2&a=0.5",
+    "decoding-table": "#/v1/decoding?mode=table&h=1&w=0",
 }
 CUT = """() => [...document.querySelectorAll('button, a, h2, h3, label, select')]
     .filter((one) => one.offsetParent && !one.closest('.unseen') && getComputedStyle(one).display !== 'inline')

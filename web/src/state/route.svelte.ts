@@ -16,7 +16,7 @@ export const route = {
 /** What all views share and a change of view keeps. */
 const SHARED = ["run", "req", "lang", "theme"];
 
-type Patch = Record<string, string | number | null | undefined>;
+export type Patch = Record<string, string | number | null | undefined>;
 
 function patched(params: Record<string, string>, patch: Patch): Record<string, string> {
   const next = { ...params };

@@ -1,7 +1,7 @@
 /** The models, the run on screen, and what is being worked on. */
 import type { Manifest, ModelsReply, RunRequest } from "../pack/contract";
 import { type Host, HostError } from "../pack/host";
-import { route, setParams } from "./route.svelte";
+import { type Patch, route, setParams } from "./route.svelte";
 import { packRequest, unpackRequest } from "./url";
 
 type ModelEntry = ModelsReply["models"][number];
@@ -113,10 +113,10 @@ async function open(id: string, packed: string | undefined): Promise<void> {
   else if (first) show(await from.run(sampleRequest(first)));
 }
 
-function show(run: Manifest): void {
+function show(run: Manifest, step?: Patch): void {
   manifest = run;
   if (session.host.live) remember(run.id, run.request);
-  setParams({ run: run.id, req: null });
+  setParams({ run: run.id, req: null, ...step }, step !== undefined);
 }
 
 /** Follows an address that names another run. */
@@ -133,8 +133,11 @@ export async function followRun(): Promise<void> {
   }
 }
 
-/** Runs `request` and puts it on screen; a run still going on is given up. True when it came through. */
-export async function run(request: RunRequest): Promise<boolean> {
+/**
+ * Runs `request` and puts it on screen; a run still going on is given up. True when it came through. With `step`, parameters of the view,
+ * the run before it stays in the browser's history, and the back button returns to it.
+ */
+export async function run(request: RunRequest, step?: Patch): Promise<boolean> {
   pending?.abort();
   const mine = new AbortController();
   pending = mine;
@@ -142,7 +145,7 @@ export async function run(request: RunRequest): Promise<boolean> {
   error = null;
   try {
     const done = await session.host.run(request, mine.signal);
-    if (pending === mine) show(done);
+    if (pending === mine) show(done, step);
     return pending === mine;
   } catch (raised) {
     if (pending === mine) error = asHostError(raised);

@@ -3,6 +3,7 @@ import type { Component } from "svelte";
 import type { Key } from "../i18n/index.svelte";
 import Attention from "./Attention.svelte";
 import ByHand from "./ByHand.svelte";
+import Decoding from "./Decoding.svelte";
 import Overview from "./Overview.svelte";
 import { register } from "./registry";
 
@@ -19,6 +20,7 @@ export const VIEWS: readonly View[] = [
   { id: "overview", title: "overview.title", digit: "1", component: Overview },
   { id: "attention", title: "attention.title", digit: "2", component: Attention },
   { id: "hand", title: "hand.view", digit: "4", component: ByHand },
+  { id: "decoding", title: "decoding.title", digit: "6", component: Decoding },
 ];
 
 register(VIEWS.map((view) => view.id));
