@@ -1,6 +1,7 @@
 /** The views, in the order of the navigation. The shell knows nothing else of them. */
 import type { Component } from "svelte";
 import type { Key } from "../i18n/index.svelte";
+import Alignment from "./Alignment.svelte";
 import Attention from "./Attention.svelte";
 import Overview from "./Overview.svelte";
 import { register } from "./registry";
@@ -17,6 +18,7 @@ export interface View {
 export const VIEWS: readonly View[] = [
   { id: "overview", title: "overview.title", digit: "1", component: Overview },
   { id: "attention", title: "attention.title", digit: "2", component: Attention },
+  { id: "alignment", title: "alignment.title", digit: "3", component: Alignment },
 ];
 
 register(VIEWS.map((view) => view.id));
