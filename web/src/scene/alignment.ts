@@ -134,12 +134,12 @@ export function drawAlignment(surface: Surface, input: AlignmentInput): void {
       for (let r = r0; r <= r1; r++) surface.line([[x0 + c0 * cell, y0 + r * cell], [x0 + c1 * cell, y0 + r * cell]], { color: rule, alpha, width: 1 });
       for (let c = c0; c <= c1; c++) surface.line([[x0 + c * cell, y0 + r0 * cell], [x0 + c * cell, y0 + r1 * cell]], { color: rule, alpha, width: 1 });
     }
-    if (cell >= 34)
+    if (cell >= 30)
       for (let r = r0; r < r1; r++)
         for (let c = c0; c < c1; c++) {
           const weight = map.data[r * k.length + c];
           if (weight < 0.095) continue;
-          surface.text(x0 + (c + 0.5) * cell, y0 + (r + 0.5) * cell + 4, weight.toFixed(2), { size: 11, color: inkOn(shade(r, c)), align: "middle", mono: true });
+          surface.text(x0 + (c + 0.5) * cell, y0 + (r + 0.5) * cell + 4, weight.toFixed(2), { size: cell >= 34 ? 11 : 10, color: inkOn(shade(r, c)), align: "middle", mono: true });
         }
   });
 
@@ -159,7 +159,7 @@ export function drawAlignment(surface: Surface, input: AlignmentInput): void {
     const radius = Math.max(2.5, Math.min(4.5, cell * 0.13));
     for (const box of input.marks) {
       if (!inside(box) || cell < 8) continue;
-      reference(surface, x0 + box.c1 * cell - radius - 4, y0 + box.r0 * cell + radius + 4, radius, box.sure);
+      reference(surface, x0 + box.c1 * cell - radius - 2, y0 + box.r0 * cell + radius + 2, radius, box.sure);
     }
   });
   if (query >= 0 && query < q.length) band(surface, x0 + c0 * cell, y0 + query * cell, (c1 - c0) * cell, cell, palette);

@@ -18,13 +18,19 @@ export function placeText(place: Place): string {
   return place.head < 0 ? t("alignment.place_mean", { layer }) : t("alignment.place_head", { layer, head: place.head + 1 });
 }
 
+/** The same, short enough for a column. */
+export function placeShort(place: Place): string {
+  const layer = place.layer + 1;
+  return place.head < 0 ? t("alignment.short_mean", { layer }) : t("alignment.short_head", { layer, head: place.head + 1 });
+}
+
 /** The picture for a stage of `width` x `height` pixels; cells stay large enough to read, so it may be larger than the stage. */
 export function alignmentInput(view: AlignmentView, width: number, height: number, zoom = view.zoom): AlignmentInput | null {
   const { q, k, map } = view;
   if (!map || !q.length || !k.length) return null;
   const sized = (cell: number): AlignmentInput => {
     const font = labelFont(cell);
-    const left = Math.min(Math.max(64, ...q.map((unit) => measured(unit.label, font))) + 18, Math.max(84, width * 0.32), 210);
+    const left = Math.min(Math.max(40, ...q.map((unit) => measured(unit.label, font))) + 18, Math.max(84, width * 0.32), 210);
     const above = Math.min(Math.max(28, ...k.map((unit) => tallness(unit.label, measured(unit.label, font), font))) + 20, 190);
     return {
       q,
