@@ -24,7 +24,10 @@ def test_the_first_visit_shows_a_translated_sentence_the_model_as_it_is_and_offe
     run = explorer.get(f"/runs/{run_of(page)}")
     info = run["model"]
     facts = page.locator(".facts").inner_text()
-    assert f"{info['parameters']:,}".replace(",", "\u2009") in facts or f"{info['parameters']:,}".replace(",", " ") in facts
+    assert (
+        f"{info['parameters']:,}".replace(",", "\u2009") in facts
+        or f"{info['parameters']:,}".replace(",", " ") in facts
+    )
     assert f"{info['encoder_layers']} + {info['decoder_layers']}" in facts
     assert page.locator(".hero .tgt").inner_text() == run["translation"]
     for name in ("encoder_attn", "decoder_attn", "cross_attn"):

@@ -1,4 +1,4 @@
-"""Writes tests/golden/alignments.json: what `metrics/alignment.py` and `inspection/` say of alignments, which the page must say too.
+"""Writes tests/golden/alignments.json: what Python says of alignments, which the page must say too.
 
 Give `python tests/golden/write_alignments.py` after a change that is meant to alter it.
 """
