@@ -5,6 +5,9 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 
 CHECKED := --jaxtyping-packages=sightline.nn,sightline.models,sightline.decoding,beartype.beartype tests/nn tests/models tests/parity
 
+# One browser and one server for all of them; skipped where there is no Chromium, refused there by `make ci`.
+BROWSER := $(BIN)/python -m pytest -n0 -m browser tests/e2e
+
 # The library of native/ takes a C++ compiler, so only `make native` insists on it; tests of it are skipped where it is not there.
 NATIVE := $(shell find native -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' | grep -v build/)
 TRIED := $(if $(shell command -v c++),.venv/.native)
@@ -20,10 +23,12 @@ native: .venv/.ready-to-run .venv/.native  ## the library that translates fastes
 test: .venv/.ready-to-develop $(TRIED)  ## the tests, and some again with every shape and type of the signatures checked at each call
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest $(CHECKED)
+	$(BROWSER)
 
 test-all: .venv/.ready-to-develop $(TRIED)  ## with the slow ones
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m pytest $(CHECKED)
+	$(BROWSER)
 
 check: .venv/.ready-to-develop
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright && $(BIN)/lint-imports --no-logo
@@ -47,6 +52,7 @@ wheel: .venv/.ready-to-develop  ## build it, install it in a clean environment, 
 	.ci/try-wheel
 
 ci: export SIGHTLINE_NATIVE := required
+ci: export CI := true
 ci: .venv/.native check web-check test docs wheel
 
 clean:

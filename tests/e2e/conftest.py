@@ -184,7 +184,7 @@ def open_page(chromium: Browser, explorer: Explorer, watched: Watched) -> Open:
 
 
 def until(page: Page, holds: str, seconds: float = 60) -> None:
-    """Waits until a JavaScript expression is true. (Playwright's own wait evaluates text in the page, which its policy forbids.)"""
+    """Waits until a JavaScript expression is true. Playwright's own wait evaluates text in the page, which its policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(holds):
         assert time.monotonic() < end, f"not within {seconds} s: {holds}\n{page.locator('body').inner_text()[:2000]}"

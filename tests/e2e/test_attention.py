@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, Watched, ask, parameter, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -140,7 +139,8 @@ def pixel(page: Page, row: int, column: int) -> tuple[list[int], list[int]]:
         """() => {
         const canvas = document.querySelector('canvas[data-kind="matrix"]');
         const ring = document.querySelector('.ring').getBoundingClientRect(), box = canvas.getBoundingClientRect();
-        const at = (dx, dy) => [...canvas.getContext('2d').getImageData(ring.left - box.left + dx, ring.top - box.top + dy, 1, 1).data];
+        const [x, y] = [ring.left - box.left, ring.top - box.top];
+        const at = (dx, dy) => [...canvas.getContext('2d').getImageData(x + dx, y + dy, 1, 1).data];
         return [at(5, 5), Array.from({ length: 10 }, (_, i) => at(4 + i, 8)).flat()];
     }"""
     )

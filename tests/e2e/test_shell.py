@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, Watched, ask, parameter, run_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]

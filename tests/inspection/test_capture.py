@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 import torch
@@ -128,7 +129,7 @@ def test_every_tensor_is_there_and_obeys_the_definition(variant: str) -> None:
     t, model = found.tensors, own.model
     for at, q, k, causal in layers(found):
         weights, z, v = t[f"{at}.weights"], t[f"{at}.z"], t[f"{at}.v"]
-        attention = model.get_submodule(at)
+        attention: Any = model.get_submodule(at)
         h, d = attention.n_heads, attention.d_head
         assert weights.shape == (h, q, k) and z.shape == t[f"{at}.q"].shape == (h, q, d)
         assert v.shape == t[f"{at}.k"].shape == (h, k, d) and t[f"{at}.out"].shape == (q, SMALL["d_model"])
@@ -136,11 +137,11 @@ def test_every_tensor_is_there_and_obeys_the_definition(variant: str) -> None:
         if causal:
             assert (weights.triu(1) == 0).all()
         torch.testing.assert_close(weights @ v, z, atol=1e-5, rtol=1e-5)
-        again = attention.core.weights(t[f"{at}.q"][None], t[f"{at}.k"][None], Mask(causal=causal))[0]  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        again = attention.core.weights(t[f"{at}.q"][None], t[f"{at}.k"][None], Mask(causal=causal))[0]
         torch.testing.assert_close(again, weights)
-        w, bias = attention.o_proj.weight, attention.o_proj.bias  # pyright: ignore[reportAttributeAccessIssue]
+        w, bias = attention.o_proj.weight, attention.o_proj.bias
         by_head = sum(z[i] @ w[:, i * d : (i + 1) * d].mT for i in range(h))
-        torch.testing.assert_close(by_head + (0 if bias is None else bias), t[f"{at}.out"], atol=1e-5, rtol=1e-5)  # pyright: ignore[reportOperatorIssue]
+        torch.testing.assert_close(by_head + (0 if bias is None else bias), t[f"{at}.out"], atol=1e-5, rtol=1e-5)
     checks = found.manifest.checks
     assert set(checks) == {"row_sum_err", "recompute_err", "incremental_err", "wo_sum_err"}
     assert all(0 <= error < 1e-5 for error in checks.values()), checks
@@ -155,15 +156,16 @@ def test_the_residual_stream_adds_up(variant: str) -> None:
     for part, stack in (("encoder", own.model.encoder), ("decoder", own.model.decoder)):
         for i, block in enumerate(stack):
             at = f"{part}.{i}"
-            steps = [("self_attn.out", "resid_pre", "resid_mid", block.self_norm)]
+            steps: list[Any] = [("self_attn.out", "resid_pre", "resid_mid", block.self_norm)]
             if part == "decoder":
                 steps.append(("cross_attn.out", "resid_mid", "resid_cross", block.cross_norm))
             for added, before, after, norm in steps:
                 total = t[f"{at}.{before}"] + t[f"{at}.{added}"]
-                expected = total if block.norm_at == "pre" else norm(total)  # pyright: ignore[reportOptionalCall]
+                expected = total if block.norm_at == "pre" else norm(total)
                 torch.testing.assert_close(t[f"{at}.{after}"], expected)
             last = t[f"{at}.resid_cross" if part == "decoder" else f"{at}.resid_mid"]
-            inner = block.ffn.down_proj(t[f"{at}.ffn.post"])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+            ffn: Any = block.ffn
+            inner = ffn.down_proj(t[f"{at}.ffn.post"])
             expected = last + inner if block.norm_at == "pre" else block.ffn_norm(last + inner)
             torch.testing.assert_close(t[f"{at}.resid_post"], expected, atol=1e-5, rtol=1e-5)
             if i:
@@ -339,8 +341,21 @@ def test_padding_begin_end_and_what_is_no_token_cannot_be_forced(token: int) -> 
 def test_more_than_the_most_characters_are_not_even_cut_into_tokens() -> None:
     with pytest.raises(CaptureError) as error:
         capture(bundle(), asked(src="a" * 20_001))
-    assert error.value.code == "src_too_long"
-    assert SRC_TOKENS == 512
+    assert error.value.code == "text_too_long" and SRC_TOKENS == 512
+
+
+@pytest.mark.parametrize("more", [{}, {"method": "greedy"}, {"tgt": "feed"}])
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_capture_can_be_stopped_at_any_step(more: dict[str, str], at: int) -> None:
+    calls = []
+
+    def interrupted() -> bool:
+        calls.append(1)
+        return len(calls) == at
+
+    with pytest.raises(CaptureError) as error:
+        capture(bundle(), asked(**more), interrupted=interrupted)
+    assert error.value.code == "interrupted" and len(calls) == at
 
 
 def test_the_same_request_has_the_same_id_and_another_has_another() -> None:

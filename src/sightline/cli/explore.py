@@ -1,5 +1,6 @@
 """`sightline explore`."""
 
+import importlib.util
 import os
 import socket
 import sys
@@ -47,7 +48,8 @@ def explore(
         print(f"Port {port} is taken.", file=sys.stderr)
     address = f"http://{HOST}:{found}/" + (f"#/v1/overview?lang={lang}" if lang else "")
     print(f"{address}   (Ctrl-C ends it)", flush=True)
-    serve(listening, bundles or [], address if open_page else None)
+    with listening:
+        serve(listening, bundles or [], address if open_page else None)
 
 
 def listen(port: int) -> socket.socket:
@@ -68,14 +70,12 @@ def listen(port: int) -> socket.socket:
 
 def serve(listening: socket.socket, folders: list[Path], opened: str | None) -> None:
     """Serve the page until Ctrl-C; `opened` is what the browser is to open."""
-    try:
-        import uvicorn
+    for name in ("fastapi", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"The page needs {name}, which is not installed: pip install 'sightline[explore]'.")
+    import uvicorn
 
-        from sightline.serve.app import create_app
-    except ImportError as error:
-        raise ConfigError(
-            f"The page needs {error.name}, which is not installed: pip install 'sightline[explore]'."
-        ) from error
+    from sightline.serve.app import create_app
     from sightline.serve.workshop import Workshop
 
     workshop = Workshop(folders)
@@ -83,7 +83,7 @@ def serve(listening: socket.socket, folders: list[Path], opened: str | None) -> 
         create_app(workshop), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    loading = workshop.begin()
+    loading = workshop.begin()  # torch and the models, while the page is served
 
     def loaded(_: object) -> None:
         if not loading.cancelled() and loading.exception() is not None:

@@ -71,7 +71,7 @@ def inspect(
         raise _said(refusal) from refusal
     finally:
         workshop.close()
-    print(f"{capture.manifest.translation}\nWritten: {out}")
+    print(f"{capture.manifest.translation}\nWritten: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _short(text: str) -> str:

@@ -7,9 +7,9 @@ what passes. Kernels stay as they are, and outputs are the same, bit for bit, wi
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal, cast
@@ -248,13 +248,24 @@ def watched_pass(model: EncoderDecoder, src: Int[Tensor, "1 n"], tgt: Int[Tensor
 
 
 def capture(
-    bundle: Bundle, request: Request, *, sha256: str | None = None, full: bool = False, info: ModelInfo | None = None
+    bundle: Bundle,
+    request: Request,
+    *,
+    sha256: str | None = None,
+    full: bool = False,
+    info: ModelInfo | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Capture:
     """Translate and keep everything. `sha256` and `info` are those of the model, where they are known already; `full` adds all
-    logits and all weights, of which a small model has few.
+    logits and all weights, of which a small model has few. `interrupted` is asked at every step whether to go on.
 
-    Raises CaptureError for a text or a request that is refused.
+    Raises CaptureError for a text or a request that is refused, and where it was interrupted.
     """
+
+    def go_on() -> None:
+        if interrupted():
+            raise CaptureError("interrupted", "This was stopped before it was done.")
+
     model, tokenizer = bundle.model, bundle.tokenizer
     sha256 = weights_sha256(model) if sha256 is None else sha256
     _check(request, bundle)
@@ -271,7 +282,7 @@ def capture(
     src = torch.tensor([src_ids], device=device)
     settings, warnings = _settings(request, bundle)
     with torch.inference_mode():
-        decode = _decoded(request, bundle, src, settings)
+        decode = _decoded(request, bundle, src, settings, go_on)
     tokens = decode.finished[decode.chosen].tokens
     ended = decode.nodes[decode.finished[decode.chosen].node].state == "finished"
     labels = [*tokens, tokenizer.eos_id] if ended else tokens
@@ -284,7 +295,9 @@ def capture(
     log_probs = torch.log_softmax(passed.logits, dim=-1)
     best, ids = log_probs.topk(min(LOGITS, log_probs.shape[1]), dim=1)
     tensors["logits.topk.id"], tensors["logits.topk.lp"] = ids.int(), best
-    checks = _checks(model, tensors, stacks(model)) | {"incremental_err": _incremental(model, src, tgt, log_probs)}
+    checks = _checks(model, tensors, stacks(model)) | {
+        "incremental_err": _incremental(model, src, tgt, log_probs, go_on)
+    }
     if full:
         tensors["logits"] = passed.logits
         tensors |= {name: weight.float().cpu().clone() for name, weight in named_weights(model).items()}
@@ -323,7 +336,7 @@ def _check(request: Request, bundle: Bundle) -> None:
     for name, text in (("src", request.src), ("tgt", request.tgt)):
         if text is not None and len(text) > TEXT:
             message = f"The text has {len(text):,} characters, and {TEXT:,} are read: take a shorter one."
-            raise CaptureError(f"{name}_too_long", message, tokens=len(text), limit=TEXT)
+            raise CaptureError("text_too_long", message, characters=len(text), limit=TEXT)
         if text is not None and not text.strip():
             raise CaptureError(f"{name}_empty", "There is no text: give a sentence.")
     if tags and request.to not in tags:
@@ -350,7 +363,8 @@ def _settings(request: Request, bundle: Bundle) -> tuple[DecodingSettings, list[
     """The model's own settings of the search with those of the request, and what of the former is left out."""
     own = bundle.config.decoding
     beam = 1 if request.method == "greedy" else request.beam
-    changes: dict[str, Any] = {"beam": beam, "n_best": beam, "sample": False, "mbr": 0, "beam_groups": 1}
+    n_best = beam if own.coverage_penalty else 1
+    changes: dict[str, Any] = {"beam": beam, "n_best": n_best, "sample": False, "mbr": 0, "beam_groups": 1}
     if request.length_penalty is not None:
         changes["length_penalty"] = request.length_penalty
     left_out = [name for name in ("sample", "mbr") if getattr(own, name)]
@@ -358,7 +372,9 @@ def _settings(request: Request, bundle: Bundle) -> tuple[DecodingSettings, list[
     return own.model_copy(update=changes), [{"code": "setting_left_out", "args": {"name": name}} for name in left_out]
 
 
-def _decoded(request: Request, bundle: Bundle, src: Tensor, settings: DecodingSettings) -> Decode:
+def _decoded(
+    request: Request, bundle: Bundle, src: Tensor, settings: DecodingSettings, go_on: Callable[[], None]
+) -> Decode:
     model, tokenizer = bundle.model, bundle.tokenizer
     most = min(TGT_TOKENS, model.max_len)
     if request.tgt is not None:
@@ -366,14 +382,14 @@ def _decoded(request: Request, bundle: Bundle, src: Tensor, settings: DecodingSe
         if len(tokens) > most:
             message = f"The translation has {len(tokens)} tokens, and {most} can be looked at: take a shorter one."
             raise CaptureError("tgt_too_long", message, tokens=len(tokens), limit=most)
-        return given(model, tokenizer, src, tokens, settings)
+        return given(model, tokenizer, src, tokens, settings, go_on)
     if len(request.prefix) >= most:
         message = f"{len(request.prefix)} tokens are forced, and the model writes {most} with the end."
         raise CaptureError("tgt_too_long", message, tokens=len(request.prefix), limit=most - 1)
     longest = int(settings.max_len_ratio * src.shape[1]) + settings.max_len_extra
     if longest > most:  # as the model's own limit, but ours
         settings = settings.model_copy(update={"max_len_ratio": 0.0, "max_len_extra": most})
-    return search(model, tokenizer, src, settings, request.prefix)
+    return search(model, tokenizer, src, settings, request.prefix, go_on)
 
 
 def _checks(model: EncoderDecoder, tensors: dict[str, Tensor], kinds: Sequence[StackInfo]) -> dict[str, float]:
@@ -402,10 +418,13 @@ def _largest(x: Tensor) -> float:
 
 
 @torch.inference_mode()
-def _incremental(model: EncoderDecoder, src: Tensor, tgt: Tensor, log_probs: Float[Tensor, "m vocab"]) -> float:
+def _incremental(
+    model: EncoderDecoder, src: Tensor, tgt: Tensor, log_probs: Float[Tensor, "m vocab"], go_on: Callable[[], None]
+) -> float:
     """How far, in probability, what the model says step by step is from what it says to the whole translation at once."""
     state, largest = model.start(src), 0.0
     for t in range(tgt.shape[1]):
+        go_on()
         step = torch.softmax(model.step(tgt[:, t], state)[0].float().cpu(), dim=-1)
         largest = max(largest, _largest(step - log_probs[t].exp()))
     return largest
@@ -477,6 +496,7 @@ def _side(
 ) -> Side:
     tokens: list[Token] = []
     words: list[Span] = []
+    blanks: list[int] = []
     open_word, before = False, ""
     for i, (token, span) in enumerate(zip(ids, spans, strict=True)):
         piece = names[token]
@@ -487,8 +507,9 @@ def _side(
         start, end = span
         shown = text[start:end]
         partial = piece.startswith("<0x") and len(shown.encode("utf-8", "replace")) > 1
-        if not shown.strip():  # a blank by itself
-            tokens.append(Token(token, piece, " ", False, max(0, len(words) - 1), span))
+        if not shown.strip():  # a blank by itself: of the word after it or, at the end, before it
+            tokens.append(Token(token, piece, " ", False, len(words), span))
+            blanks.append(i)
             open_word = False
             continue
         same_sign = partial and i > 0 and spans[i - 1] == span
@@ -498,6 +519,8 @@ def _side(
             words[-1] = (words[-1][0], max(end, words[-1][1]))
         open_word, before = not shown.isspace(), shown
         tokens.append(Token(token, piece, shown, False, len(words) - 1, span, partial))
+    for i in blanks:
+        tokens[i] = replace(tokens[i], word=min(tokens[i].word, len(words) - 1))
     return Side(text, lang, tokens, [text[start:end].strip() for start, end in words])
 
 

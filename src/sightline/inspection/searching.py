@@ -1,7 +1,7 @@
 """A search watched from outside: every step, hypothesis and candidate, told by the searches of `decoding` themselves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import Beams, beam_search, best_candidates
 from sightline.decoding.constraints import Constraint, Rules
 from sightline.decoding.greedy import greedy
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
+from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis
 from sightline.decoding.scoring import score
 from sightline.inspection.manifest import Candidate, Decode, Finished, Live, Node, Step
 
@@ -47,8 +47,8 @@ class _WatchedState:
 class _Watched:
     """A `Decodable` that passes all on to a model, and writes down what a search of one sentence asks of it."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str]) -> None:
-        self.model, self.names = model, names
+    def __init__(self, model: Decodable[Any], names: Sequence[str], go_on: Callable[[], None]) -> None:
+        self.model, self.names, self.go_on = model, names, go_on
         self.pad_id, self.bos_id, self.eos_id = model.pad_id, model.bos_id, model.eos_id
         most: int | None = getattr(model, "max_len", None)
         if most is not None:
@@ -71,6 +71,7 @@ class _Watched:
         return _WatchedState(self.model.start(src))
 
     def step(self, tokens: Int[Tensor, " n"], state: _WatchedState) -> Float[Tensor, "n vocab"]:
+        self.go_on()
         logits = self.model.step(tokens, state.inner)
         if self.steps:
             self._follow(tokens.tolist(), state.rows)
@@ -107,36 +108,55 @@ class _Watched:
         self.children[parent, token] = node.id
         return node.id
 
-    def tokens_of(self, node: int) -> list[int]:
-        """The tokens from the begin, which is left out, to a node."""
-        found: list[int] = []
+    def path(self, node: int) -> list[Node]:
+        """The nodes from the begin, which is left out, to a node."""
+        found: list[Node] = []
         while node > 0:
-            found.append(self.nodes[node].token)
+            found.append(self.nodes[node])
             node = self.nodes[node].parent
         return found[::-1]
 
-    def finished(self, hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Finished]:
-        """Results, each with its node."""
-        found: list[Finished] = []
-        for each in hypotheses:
+    def finished(
+        self, results: Sequence[Hypothesis], others: bool, tokenizer: Tokenizer, settings: DecodingSettings
+    ) -> list[Finished]:
+        """The results, each with its node, and with `others` all that ended on the way too; best first."""
+        found: dict[int, Hypothesis] = {}
+        for each in results:
             node = 0
             for token in [*each.tokens, *([self.eos_id] if each.finished else [])]:
                 node = self.children[node, token]
-            text = tokenizer.decode_tgt(each.tokens)
-            found.append(Finished(node, each.tokens, text, each.log_prob, each.score))
-        return found
+            found[node] = each
+        for node in self.nodes if others else ():
+            if node.state == "finished" and node.id not in found:
+                path = self.path(node.id)
+                lps = [each.lp for each in path]
+                found[node.id] = hypothesis([each.token for each in path[:-1]], lps, True, settings)
+        ranked = sorted(found.items(), key=lambda item: -item[1].score)  # of equals the search's own first
+        return [
+            Finished(node, each.tokens, tokenizer.decode_tgt(each.tokens), each.log_prob, each.score)
+            for node, each in ranked
+        ]
 
 
 class _Searched(_Watched):
     """Candidates are found as the beam search finds them, from the same numbers by the same functions."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str], rules: Rules, settings: DecodingSettings) -> None:
-        super().__init__(model, names)
+    def __init__(
+        self,
+        model: Decodable[Any],
+        names: Sequence[str],
+        rules: Rules,
+        settings: DecodingSettings,
+        go_on: Callable[[], None],
+    ) -> None:
+        super().__init__(model, names, go_on)
         self.rules, self.settings = rules, settings
 
     def _look_ahead(self, logits: Tensor) -> None:
         t, beam = len(self.steps) - 1, self.settings.beam
-        so_far = [self.tokens_of(node) if node != UNKNOWN else [self.pad_id] * t for node in self.at]
+        so_far = [
+            [each.token for each in self.path(node)] if node != UNKNOWN else [self.pad_id] * t for node in self.at
+        ]
         tokens = torch.tensor(so_far, dtype=torch.long, device=logits.device).view(len(so_far), t)
         log_probs = self.rules.log_probs(logits, tokens, [0] * len(so_far))
         cums = [-math.inf if node == UNKNOWN else self.nodes[node].cum for node in self.at]
@@ -160,8 +180,10 @@ class _Searched(_Watched):
 class _Given(_Watched):
     """Candidates are the tokens of a translation that is there already."""
 
-    def __init__(self, model: Decodable[Any], names: Sequence[str], tokens: Sequence[int]) -> None:
-        super().__init__(model, names)
+    def __init__(
+        self, model: Decodable[Any], names: Sequence[str], tokens: Sequence[int], go_on: Callable[[], None]
+    ) -> None:
+        super().__init__(model, names, go_on)
         self.given = tokens
 
     def _look_ahead(self, logits: Tensor) -> None:
@@ -176,21 +198,23 @@ def search(
     src: Int[Tensor, "1 s"],
     settings: DecodingSettings,
     prefix: Sequence[int] = (),
+    go_on: Callable[[], None] = lambda: None,
 ) -> Decode:
     """Search for a translation of one sentence, greedily with a beam of 1, and tell all of it. `prefix` are tokens that it
-    begins with.
+    begins with; `go_on` is called before every step, and may raise an error to end the search.
 
     What is found is what `decoding.beam_search` or `decoding.greedy` finds, which do the searching: `settings` must not ask for
-    samples, nor for groups of beams.
+    samples, nor for groups of beams. Beside the `n_best` results everything is told that ended on the way; with a coverage
+    penalty, which only the search can tell of, the results alone.
     """
     constraints = [Constraint(tuple(prefix))] if prefix else None
     rules = Rules(model, src, settings, constraints)
-    watched = _Searched(model, tokenizer.names_tgt(), rules, settings)
+    watched = _Searched(model, tokenizer.names_tgt(), rules, settings, go_on)
     if settings.beam == 1:
         found = greedy(watched, src, settings, constraints)
     else:
         [found] = beam_search(watched, src, settings, constraints)
-    finished = watched.finished(found, tokenizer)
+    finished = watched.finished(found, found[0].finished and not settings.coverage_penalty, tokenizer, settings)
     return _told(watched, "greedy" if settings.beam == 1 else "beam", settings, rules.limits[0], finished)
 
 
@@ -200,12 +224,13 @@ def given(
     src: Int[Tensor, "1 s"],
     tokens: Sequence[int],
     settings: DecodingSettings,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Decode:
     """A translation that is there already, `tokens` with the end, step by step, as if a search had found it."""
-    watched = _Given(model, tokenizer.names_tgt(), tokens)
+    watched = _Given(model, tokenizer.names_tgt(), tokens, go_on)
     tgt = torch.tensor([list(tokens)], dtype=torch.long, device=src.device)
     found = score(watched, src, tgt, settings)
-    return _told(watched, "forced", settings, len(tokens), watched.finished(found, tokenizer))
+    return _told(watched, "forced", settings, len(tokens), watched.finished(found, False, tokenizer, settings))
 
 
 def _told(watched: _Watched, method: Any, settings: DecodingSettings, limit: int, finished: list[Finished]) -> Decode:

@@ -50,17 +50,20 @@ class Guard:
         except Refusal as refusal:
             await self.refuse(refusal)(scope, receive, with_headers)
             return
-        taken = 0
-
-        async def bounded() -> dict[str, Any]:
-            nonlocal taken
+        message = await receive()
+        body = [message.get("body", b"")]
+        while message.get("more_body") and sum(map(len, body)) <= BODY:
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > BODY:
-                raise Refusal(413, "body_too_large", limit=BODY)
-            return message
+            body.append(message.get("body", b""))
+        if sum(map(len, body)) > BODY:
+            await self.refuse(Refusal(413, "body_too_large", limit=BODY))(scope, receive, with_headers)
+            return
+        waiting = [{**message, "body": b"".join(body)}]
 
-        await self.app(scope, bounded, with_headers)
+        async def read() -> dict[str, Any]:
+            return waiting.pop() if waiting else await receive()
+
+        await self.app(scope, read, with_headers)
 
 
 def _check(headers: Iterable[tuple[bytes, bytes]]) -> None:

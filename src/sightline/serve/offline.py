@@ -40,6 +40,6 @@ def page(
     tensors = {name: each.contiguous() for name, each in capture.tensors.items()}
     tensors |= {name: each.float().cpu().clone() for name, each in some.items() if name not in tensors}
     said = {"manifest": as_json(asdict(capture.manifest)), "models": as_json(models), "code": as_json(code)}
-    data = base64.b64encode(gzip.compress(save(tensors, said), 6, mtime=0)).decode()
+    data = base64.b64encode(gzip.compress(save(tensors, said), 1, mtime=0)).decode()
     script = f'<script type="application/octet-stream" id="sightline-data" data-lang="{lang}">{data}</script>'
     return template.replace(PLACE, script).encode()

@@ -107,7 +107,7 @@ class _Head:
             name: _rows(each, shared, self.d) for name, each in (("K", attention.k_proj), ("V", attention.v_proj))
         }
         self.rotary = manifest.model.position == "rotary" and not self.crossed
-        self.sharpness = float(core.log_sharpness[head].exp()) if isinstance(core, Cosine) else None
+        self.sharpness = float(core.log_sharpness[head].detach().exp()) if isinstance(core, Cosine) else None
         self.z = tensors[f"{at}.z"][head]
 
 

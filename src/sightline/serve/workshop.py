@@ -93,13 +93,15 @@ class Workshop:
         self._thread = ThreadPoolExecutor(1, "model")
         self._waiting = 0
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
-    def begin(self) -> "Future[list[Served]]":
-        """Have torch and the models ready soon: nobody need wait for it."""
-        return self._thread.submit(self._all_served)
+    def begin(self) -> "Future[None]":
+        """Have torch, the models and what a page opens with ready soon: nobody need wait for it."""
+        return self._thread.submit(self._ready)
 
     def close(self) -> None:
-        """Let the thread end; what waits is dropped."""
+        """Let the thread end; what waits is dropped, and a search ends at its next step."""
+        self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, work: Callable[..., Found], *given: Any) -> "Future[Found]":
@@ -133,6 +135,14 @@ class Workshop:
             raise Refusal(413, "out_of_memory") from error
 
     # Everything below is done in the thread.
+
+    def _ready(self) -> None:
+        first, *_ = self._all_served()
+        sample = first.sample()
+        try:
+            self.run(RunRequest(model=first.name, src=sample["src"], to=sample["to"] or None))
+        except (Refusal, UserError):  # whoever asks for it is told
+            return
 
     def models(self) -> dict[str, Any]:
         """The reply of `/api/v1/models`."""
@@ -182,7 +192,7 @@ class Workshop:
         if known is not None:
             self._runs.move_to_end(known.manifest.id)
             return known, False
-        found = capture(served.bundle, request, sha256=served.sha256, info=served.info)
+        found = capture(served.bundle, request, sha256=served.sha256, info=served.info, interrupted=self._closed.is_set)
         self._runs[found.manifest.id] = found
         while len(self._runs) > 1 and sum(each.nbytes for each in self._runs.values()) > HELD:
             self._runs.popitem(last=False)

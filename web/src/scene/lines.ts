@@ -86,6 +86,40 @@ export function ends(layout: LinesLayout, lanes: number, index: number, r: numbe
   ];
 }
 
+interface Visible {
+  used: { weight: number; drawn: number; all: number };
+  curves: { index: number; r: number; c: number; weight: number }[];
+}
+
+/** Of maps that were drawn before: to find the curves takes a look at every number, and the pointer asks at each move. */
+const known = new WeakMap<readonly Drawn[], Visible>();
+
+function visible(maps: readonly Drawn[]): Visible {
+  let found = known.get(maps);
+  if (found) return found;
+  found = { used: threshold(maps.map(({ map }) => map), BUDGET, LEAST), curves: [] };
+  for (const [index, { map }] of maps.entries())
+    for (let r = 0; r < map.rows; r++)
+      for (let c = 0; c < map.columns; c++) {
+        const weight = map.data[r * map.columns + c];
+        if (weight >= found.used.weight) found.curves.push({ index, r, c, weight });
+      }
+  known.set(maps, found);
+  return found;
+}
+
+/** Of one map: the row of a query, or the column of a key. */
+function focus(map: HeadMap, query: number, key: number): { r: number; c: number; weight: number }[] {
+  const found: { r: number; c: number; weight: number }[] = [];
+  const add = (r: number, c: number): void => {
+    const weight = map.data[r * map.columns + c];
+    if (weight >= LEAST) found.push({ r, c, weight });
+  };
+  if (query >= 0 && query < map.rows) for (let c = 0; c < map.columns; c++) add(query, c);
+  else if (query < 0 && key >= 0) for (let r = 0; r < map.rows; r++) add(r, key);
+  return found;
+}
+
 /** Draws the scene; the threshold that was used comes back, so that the page can say so. */
 export function drawLines(surface: Surface, input: LinesInput): { weight: number; drawn: number; all: number } {
   const { q, k, maps, palette, query, key } = input;
@@ -102,30 +136,26 @@ export function drawLines(surface: Surface, input: LinesInput): { weight: number
   if (query >= 0 && query < q.length) surface.rect(left - input.labelWidth - 10, top + query * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
   if (key >= 0 && key < k.length) surface.rect(right - 6, top + key * row + 1, input.labelWidth + 16, row - 2, palette.mark, 1, 5);
 
-  const used = threshold(maps.map(({ map }) => map), BUDGET, LEAST);
+  const { used, curves } = visible(maps);
+  const dashed = curves.length <= BUDGET / 2; // dashes of thousands of curves are slow to draw and not to be read
   maps.forEach(({ map, color, slot }, index) => {
     surface.group(`head ${map.head + 1}`, () => {
       // Curves of about the same strength are drawn as one path, faint ones first.
       const buckets = new Map<number, [Point, Point][]>();
-      for (let r = 0; r < map.rows; r++)
-        for (let c = 0; c < map.columns; c++) {
-          const weight = map.data[r * map.columns + c];
-          if (weight < used.weight || inFocus(r, c, query, key)) continue;
+      for (const { index: of, r, c, weight } of curves) {
+          if (of !== index || inFocus(r, c, query, key)) continue;
           const level = Math.max(1, Math.round(weight * 24));
           if (!buckets.has(level)) buckets.set(level, []);
           buckets.get(level)!.push(ends(layout, maps.length, index, r, c));
-        }
+      }
       for (const level of [...buckets.keys()].sort((a, b) => a - b))
-        surface.curves(buckets.get(level)!, { color, width: 1.25, alpha: (level / 24) * (looked ? FAINT : 1), dash: level > 3 ? DASHES[slot] : [] });
+        surface.curves(buckets.get(level)!, { color, width: 1.25, alpha: (level / 24) * (looked ? FAINT : 1), dash: dashed && level > 3 ? DASHES[slot] : [] });
     });
   });
   if (looked)
     maps.forEach(({ map, color, slot }, index) => {
       surface.group(`head ${map.head + 1}`, () => {
-        for (let r = 0; r < map.rows; r++)
-          for (let c = 0; c < map.columns; c++) {
-            const weight = map.data[r * map.columns + c];
-            if (weight < LEAST || !inFocus(r, c, query, key)) continue;
+        for (const { r, c, weight } of focus(map, query, key)) {
             const [a, b] = ends(layout, maps.length, index, r, c);
             surface.curve(a, b, { color, width: 1 + 5 * weight, alpha: Math.max(0.12, weight), dash: DASHES[slot] });
           }
@@ -170,20 +200,19 @@ export function hitLines(input: LinesInput, x: number, y: number): Hit {
   if (x >= layout.to && index >= 0 && index < input.k.length) return { what: "key", index };
   let best: Hit = null;
   let score = 0;
-  input.maps.forEach(({ map }, at) => {
-    for (let r = 0; r < map.rows; r++)
-      for (let c = 0; c < map.columns; c++) {
-        const weight = map.data[r * map.columns + c];
-        if (weight < 0.02 || ((input.query >= 0 || input.key >= 0) && !inFocus(r, c, input.query, input.key))) continue;
-        const [a, b] = ends(layout, input.maps.length, at, r, c);
-        const height = heightAt(a, b, x);
-        if (height === null) continue;
-        const near = weight - Math.abs(height - y) / 7;
-        if (Math.abs(height - y) < 7 && (best === null || near > score)) {
-          best = { what: "curve", query: r, key: c, head: map.head };
-          score = near;
-        }
-      }
-  });
+  const looked = input.query >= 0 || input.key >= 0;
+  const candidates = looked ? input.maps.flatMap(({ map }, at) => focus(map, input.query, input.key).map((one) => ({ ...one, index: at }))) : visible(input.maps).curves;
+  for (const { index: at, r, c, weight } of candidates) {
+    if (weight < 0.02) continue;
+    const [a, b] = ends(layout, input.maps.length, at, r, c);
+    if (y < Math.min(a[1], b[1]) - 7 || y > Math.max(a[1], b[1]) + 7) continue;
+    const height = heightAt(a, b, x);
+    if (height === null) continue;
+    const near = weight - Math.abs(height - y) / 7;
+    if (Math.abs(height - y) < 7 && (best === null || near > score)) {
+      best = { what: "curve", query: r, key: c, head: input.maps[at].map.head };
+      score = near;
+    }
+  }
   return best;
 }

@@ -57,7 +57,9 @@ export function matrixLayout(input: MatrixInput): MatrixLayout {
   const tried = [1, 2, 3, 4].filter((columns) => columns <= count).map(fits).filter((one) => one.columns === 1 || one.block[0] >= 180);
   const large = tried.filter((one) => one.label > 0 && one.cell >= 24);
   const readable = tried.filter((one) => one.label > 0 && one.cell >= 10.5);
-  return large.at(-1) ?? readable.at(-1) ?? tried[0];
+  const most = (large.at(-1) ?? readable.at(-1) ?? tried[Math.min(1, tried.length - 1)]).columns;
+  // Rows of about the same length: four maps stand as two and two, not as three and one.
+  return fits(Math.ceil(count / Math.ceil(count / most)));
 }
 
 export function cellAt(input: MatrixInput, x: number, y: number): { head: number; query: number; key: number } | null {
@@ -86,6 +88,17 @@ export function shade(palette: Palette, map: HeadMap, color: string, weight: num
   return map.head < 0 ? cividis(weight) : mix(palette.ground, color, Math.min(1, Math.max(0, weight)));
 }
 
+/**
+ * The weight that has the head's full colour: 1, so that pictures can be compared; of long sentences, where each key gets little, the map's
+ * largest weight, which the picture says.
+ */
+export function fullColor(map: HeadMap): number {
+  if (map.columns <= 64) return 1;
+  let most = 0;
+  for (const weight of map.data) most = Math.max(most, weight);
+  return most || 1;
+}
+
 export function drawMatrix(surface: Surface, input: MatrixInput): void {
   const { q, k, maps, palette, query, key } = input;
   const layout = matrixLayout(input);
@@ -99,9 +112,11 @@ export function drawMatrix(surface: Surface, input: MatrixInput): void {
       surface.text(left - label, top - layout.above - 28, name, { size: 13, color: palette.text, weight: 600 });
       surface.text(left - label, top - layout.above - 11, sums, { size: 12, color: palette.muted });
       // Colours repeat, so they are made once.
-      const shades = Array.from({ length: 101 }, (_, i) => shade(palette, map, color, i / 100));
+      const full = fullColor(map);
+      const shades = Array.from({ length: 101 }, (_, i) => shade(palette, map, color, full < 1 ? (i / 100) ** 0.6 : i / 100));
       surface.cells(left, top, wide, tall, q.length, k.length, (r, c) =>
-        masked(input.causal, q[r], k[c]) ? null : shades[Math.round(100 * Math.min(1, map.data[r * k.length + c]))],
+        masked(input.causal, q[r], k[c]) ? null : shades[Math.round(100 * Math.min(1, map.data[r * k.length + c] / full))],
+        { of: map, as: `${color} ${palette.ground}` },
       );
       if (input.causal)
         q.forEach((unit, r) => {

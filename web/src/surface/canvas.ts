@@ -1,6 +1,32 @@
 /** The surface of the screen. */
 import { rgb } from "./palette";
-import { FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+
+/** Large maps that were painted before. */
+const rasters = new WeakMap<object, { as: string; raster: HTMLCanvasElement }>();
+
+/** One pixel a cell. */
+function paint(rows: number, columns: number, color: CellColor): HTMLCanvasElement {
+  const raster = document.createElement("canvas");
+  [raster.width, raster.height] = [columns, rows];
+  const context = raster.getContext("2d")!;
+  const image = context.createImageData(columns, rows);
+  const known = new Map<string, readonly number[]>();
+  for (let r = 0; r < rows; r++)
+    for (let k = 0; k < columns; k++) {
+      const fill = color(r, k);
+      if (!fill) continue;
+      let parts = known.get(fill);
+      if (!parts) known.set(fill, (parts = rgb(fill)));
+      const at = 4 * (r * columns + k);
+      image.data[at] = parts[0];
+      image.data[at + 1] = parts[1];
+      image.data[at + 2] = parts[2];
+      image.data[at + 3] = 255;
+    }
+  context.putImageData(image, 0, 0);
+  return raster;
+}
 
 export class CanvasSurface implements Surface {
   readonly context: CanvasRenderingContext2D;
@@ -105,7 +131,7 @@ export class CanvasSurface implements Surface {
     c.restore();
   }
 
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: (r: number, c: number) => string | null): void {
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, same?: { of: object; as: string }): void {
     if (!rows || !columns) return;
     const c = this.context;
     // Small maps cell by cell, so that edges are crisp at any size; large ones as one picture.
@@ -121,19 +147,9 @@ export class CanvasSurface implements Surface {
         }
       return;
     }
-    const raster = document.createElement("canvas");
-    raster.width = columns;
-    raster.height = rows;
-    const own = raster.getContext("2d")!;
-    const image = own.createImageData(columns, rows);
-    for (let r = 0; r < rows; r++)
-      for (let k = 0; k < columns; k++) {
-        const fill = color(r, k);
-        if (!fill) continue;
-        const [red, green, blue] = rgb(fill);
-        image.data.set([red, green, blue, 255], 4 * (r * columns + k));
-      }
-    own.putImageData(image, 0, 0);
+    const kept = same && rasters.get(same.of);
+    const raster = kept?.as === same?.as && kept ? kept.raster : paint(rows, columns, color);
+    if (same) rasters.set(same.of, { as: same.as, raster });
     c.imageSmoothingEnabled = columns > w || rows > h;
     c.drawImage(raster, x, y, w, h);
   }

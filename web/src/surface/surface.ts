@@ -21,6 +21,8 @@ export interface TextStyle {
   upright?: boolean;
 }
 
+export type CellColor = (row: number, column: number) => string | null;
+
 export type Point = readonly [number, number];
 
 export interface Surface {
@@ -37,8 +39,11 @@ export interface Surface {
   text(x: number, y: number, text: string, style: TextStyle): void;
   /** Slanted lines: masked cells. */
   hatch(x: number, y: number, w: number, h: number, color: string): void;
-  /** A map of `rows` x `columns` cells, each `color(row, column)` or null for none. */
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: (r: number, c: number) => string | null): void;
+  /**
+   * A map of `rows` x `columns` cells, each `color(row, column)` or null for none. `same`: a large one is painted once for each object and
+   * name, and then copied, so that it can be drawn at every move of the pointer.
+   */
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, same?: { of: object; as: string }): void;
   /** What follows belongs together; `label` names it in the file. */
   group(label: string, draw: () => void): void;
 }

@@ -1,5 +1,5 @@
 /** The surface of files: SVG with text as text, the same calls in the same order as on the screen. */
-import { FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
 export function escapeXml(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -81,7 +81,7 @@ export class SvgSurface implements Surface {
     this.out.push(`<rect x="${n(x)}" y="${n(y)}" width="${n(w)}" height="${n(h)}" fill="url(#${this.hatches.get(color)})"/>`);
   }
 
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: (r: number, c: number) => string | null): void {
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor): void {
     for (let r = 0; r < rows; r++)
       for (let c = 0; c < columns; c++) {
         const fill = color(r, c);

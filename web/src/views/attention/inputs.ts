@@ -1,7 +1,7 @@
 /** What the scenes need, from the state of the view. */
 import { t } from "../../i18n/index.svelte";
 import type { LinesInput } from "../../scene/lines";
-import { type MatrixInput, rowSum } from "../../scene/matrix";
+import { fullColor, type MatrixInput, rowSum } from "../../scene/matrix";
 import type { Unit } from "../../scene/units";
 import { theme } from "../../state/theme.svelte";
 import { FONT } from "../../surface/surface";
@@ -42,7 +42,9 @@ export function matrixInput(view: AttentionView, width: number): MatrixInput {
     const name = map.head < 0 ? t("attention.mean_title") : t("attention.head_title", { head: map.head + 1, name: view.name(map.head) });
     const sums = q.map((_, r) => rowSum(map, r));
     const [low, high] = [Math.min(...sums).toFixed(2), Math.max(...sums).toFixed(2)];
-    return { name: name.trim(), sums: t("attention.sums", { sums: low === high ? low : `${low}–${high}` }) };
+    const said = t("attention.sums", { sums: low === high ? low : `${low}–${high}` });
+    const full = fullColor(map);
+    return { name: name.trim(), sums: full < 1 ? `${said} · ${t("attention.full_color", { weight: full.toFixed(3) })}` : said };
   });
   return {
     q,
