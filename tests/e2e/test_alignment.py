@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from tests.e2e.conftest import LANGS, TINY, Explorer, Open, ask, parameter, until
 
 from sightline.metrics.alignment import Links, alignment_error_rate, pharaoh, read_pharaoh, symmetrise
-from tests.e2e.conftest import LANGS, TINY, Explorer, Open, ask, parameter, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -45,17 +45,19 @@ def table(page: Page) -> list[tuple[str, list[float]]]:
     ]
 
 
-def grey(page: Page, row: int, column: int) -> list[int]:
-    """The colour of a cell of the picture, beside its number and its outline."""
+def greys(page: Page, rows: int, columns: int) -> list[list[list[int]]]:
+    """The colour of every cell of the picture, beside its number and its outline."""
     return page.evaluate(
-        """([row, column]) => {
+        """([rows, columns]) => {
             const canvas = document.querySelector('canvas[data-kind="alignment"]');
-            const { cell, left, top } = Object.fromEntries(Object.entries(canvas.dataset).map(([k, v]) => [k, Number(v)]));
+            const [cell, left, top] = ['cell', 'left', 'top'].map((name) => Number(canvas.dataset[name]));
             const scale = canvas.width / canvas.clientWidth;
-            const [x, y] = [left + (column + 0.5) * cell, top + (row + 0.8) * cell];
-            return [...canvas.getContext('2d').getImageData(Math.round(x * scale), Math.round(y * scale), 1, 1).data].slice(0, 3);
+            const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            const at = (x, y) => 4 * (Math.round(y * scale) * canvas.width + Math.round(x * scale));
+            const color = (r, c) => [...data.subarray(at(left + (c + 0.5) * cell, top + (r + 0.8) * cell)).subarray(0, 3)];
+            return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, c) => color(r, c)));
         }""",
-        [row, column],
+        [rows, columns],
     )
 
 
@@ -81,10 +83,9 @@ def test_a_translation_is_aligned_scored_exported_and_read_back(
     name = f"decoder.{best['layer']}.cross_attn.weights"
     weights = explorer.tensors(id, name)[name][best["head"]]
     assert weights.shape == (len(labels), len(src["tokens"]))
-    for row in range(len(labels)):
-        for column in range(len(src["tokens"])):
-            wanted = round(255 * float(weights[row, column]))
-            assert grey(page, row, column) == [pytest.approx(wanted, abs=2)] * 3, (row, column)
+    for row, colours in enumerate(greys(page, *weights.shape)):
+        for column, colour in enumerate(colours):
+            assert colour == [pytest.approx(255 * float(weights[row, column]), abs=1.5)] * 3, (row, column)
     shown = [found for found, _ in table(page) if "mean" not in found]
     assert shown == [f"{each['layer']}.{each['head']}" for each in aligners(run)]
     assert len(table(page)) == len(shown) + run["model"]["decoder_layers"]
@@ -138,7 +139,7 @@ def test_a_translation_is_aligned_scored_exported_and_read_back(
     layer, head = first.split(".")
     assert path.read_text().strip() == exported(explorer, id, int(layer), int(head))
     page.locator('input[type="file"]').set_input_files(path)
-    assert reference(page).input_value() == path.read_text().strip()
+    expect(reference(page)).to_have_value(path.read_text().strip())
     expect(page.locator(".aer").first).to_contain_text(
         {"en": "Alignment error rate 0.0%", "zh": "对齐错误率 0.0%"}[lang]
     )
@@ -199,9 +200,9 @@ def test_a_file_of_many_lines_gives_the_line_that_is_asked_for(open_page: Open, 
     path = tmp_path / "gold.txt"
     path.write_text("0-0\n1-1 2p2\n\n")
     page.locator('input[type="file"]').set_input_files(path)
-    assert reference(page).input_value() == "0-0"
+    expect(reference(page)).to_have_value("0-0")
     page.locator(".lines input").fill("2")
-    assert reference(page).input_value() == "1-1 2p2"
+    expect(reference(page)).to_have_value("1-1 2p2")
     assert parameter(page, "ref") == "1-1 2p2"
 
 
@@ -215,14 +216,16 @@ def test_a_pair_is_marked_in_the_picture_and_a_link_brings_the_reference_along(o
     canvas.click(position={"x": left + (word + 0.5) * cell, "y": top + 0.5 * cell})
     assert (parameter(page, "q"), parameter(page, "k")) == ("0", str(word))
     page.get_by_role("radio", name="Sure", exact=True).click()
-    assert reference(page).input_value() == "0-0"
+    expect(reference(page)).to_have_value("0-0")
     page.get_by_role("radio", name="Possible", exact=True).click()
-    assert reference(page).input_value() == "0p0"
+    expect(reference(page)).to_have_value("0p0")
     page.reload()
     ready(page)
-    assert reference(page).input_value() == "0p0" and parameter(page, "w") == "1"
+    expect(reference(page)).to_have_value("0p0")
+    assert parameter(page, "w") == "1"
     ask(page, "I like tea.")
-    assert parameter(page, "ref") is None and reference(page).input_value() == ""
+    expect(reference(page)).to_have_value("")
+    assert parameter(page, "ref") is None
     page.keyboard.press("Escape")
 
 
