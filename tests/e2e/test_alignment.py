@@ -313,3 +313,26 @@ def test_a_model_of_one_direction_offers_no_other_and_every_head_is_there(open_p
     [cross] = [each for each in run["model"]["stacks"] if each["name"] == "decoder.cross_attn"]
     assert len(table(page)) == sum(cross["heads"]) + cross["layers"]
     expect(page.get_by_role("button", name="Both directions")).to_have_count(0)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_saved_page_aligns_without_a_server(lang: str, open_page: Open, explorer: Explorer, tmp_path: Path):
+    page = open_page("#/v1/alignment", lang=lang)
+    id = ask(page, SENTENCE)
+    ready(page)
+    own = exported(explorer, id)
+    page.get_by_role("button", name={"en": "Export", "zh": "导出"}[lang]).click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="HTML").click()
+    path = tmp_path / "page.html"
+    download.value.save_as(path)
+    saved = open_page("#/v1/alignment", lang=lang, base=path.as_uri(), offline=True)
+    ready(saved)
+    expect(saved.get_by_role("button", name={"en": "Both directions", "zh": "两个方向对照"}[lang])).to_have_count(0)
+    reference(saved).fill(own)
+    expect(saved.locator(".aer").first).to_contain_text("0.0%")
+    saved.get_by_role("button", name={"en": "Export", "zh": "导出"}[lang]).click()
+    with saved.expect_download() as download:
+        saved.get_by_role("menuitem", name="Pharaoh").click()
+    download.value.save_as(tmp_path / "links")
+    assert (tmp_path / "links").read_text().strip() == own

@@ -175,16 +175,16 @@ export function drawAlignment(surface: Surface, input: AlignmentInput): void {
   const whole = (at: number, from: number): boolean => at + cell / 2 >= from;
   surface.group("target", () => {
     for (let r = r0; r < r1; r++) {
-      const y = y0 + (r + 0.5) * cell;
-      if ((r % every && r !== query) || !whole(y, top)) continue;
+      const y = Math.max(top + font * 0.55, y0 + (r + 0.5) * cell);
+      if ((r % every && r !== query) || !whole(y0 + (r + 0.5) * cell, top)) continue;
       if (r === query) surface.rect(2, y - Math.max(9, cell / 2 - 1), left - 6, Math.max(18, cell - 2), palette.mark, 1, 5);
       surface.text(left - 8, y + font * 0.35, fit(q[r].label, left - 14, font), { ...style(r === query), align: "end" });
     }
   });
   surface.group("source", () => {
     for (let c = c0; c < c1; c++) {
-      const x = x0 + (c + 0.5) * cell;
-      if ((c % every && c !== key) || !whole(x, left)) continue;
+      const x = Math.max(left + font * 0.55, x0 + (c + 0.5) * cell);
+      if ((c % every && c !== key) || !whole(x0 + (c + 0.5) * cell, left)) continue;
       if (c === key) surface.rect(x - Math.max(9, cell / 2 - 1), top - input.above + 2, Math.max(18, cell - 2), input.above - 6, palette.mark, 1, 5);
       const label = k[c].label;
       const tall = tallness(label, 0, font);

@@ -63,7 +63,7 @@ export function alignmentFile(view: AlignmentView, width: number): AlignmentInpu
     ...input,
     query: view.query,
     key: view.key,
-    heading: [`${placeText(view.place)} · ${view.run.src.text} → ${view.run.translation}`, t("alignment.x_axis"), t(view.reading === "out" ? "alignment.y_out" : "alignment.y_in"), ...(view.hideSpecial ? [t("alignment.renormalised")] : [])],
+    heading: [placeText(view.place), `${view.run.src.text} → ${view.run.translation}`, t("alignment.x_axis"), t(view.reading === "out" ? "alignment.y_out" : "alignment.y_in"), ...(view.hideSpecial ? [t("alignment.renormalised")] : [])],
     legend: legend(view),
   };
 }
