@@ -261,7 +261,11 @@ def test_the_other_direction_is_laid_over_this_one_only_when_it_is_asked_for(
         path = tmp_path / how
         download.value.save_as(path)
         assert path.read_text().strip() == pharaoh(symmetrise(forth, back, how))  # pyright: ignore[reportArgumentType]
-    assert parameter(page, "run") == id
+    assert parameter(page, "run") == id and parameter(page, "rev") == "1"
+    ask(page, "I like coffee.")
+    ready(page)
+    expect(page.get_by_role("button", name="Both directions")).to_be_visible()
+    assert len(posted) == 3 and parameter(page, "rev") is None
 
 
 def test_keys_choose_head_layer_and_reading_and_the_address_keeps_them(open_page: Open, explorer: Explorer):

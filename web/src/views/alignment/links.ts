@@ -122,7 +122,7 @@ export function symmetrise(forth: readonly Link[], back: readonly Link[], how: S
 export function headOrMean(weights: Tensor, head: number): Float64Array {
   const [heads, queries, keys] = weights.shape;
   const size = queries * keys;
-  if (head >= 0) return Float64Array.from(weights.data.subarray(head * size, (head + 1) * size));
+  if (head >= 0) return new Float64Array(weights.data.subarray(head * size, (head + 1) * size));
   const mean = new Float64Array(size);
   for (let h = 0; h < heads; h++) for (let i = 0; i < size; i++) mean[i] += weights.data[h * size + i] / heads;
   return mean;

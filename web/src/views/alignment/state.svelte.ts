@@ -146,7 +146,7 @@ export class AlignmentView {
 
   private readonly matrix: Float64Array | null = $derived(this.forth.weights(this.place));
   readonly map: HeadMap | null = $derived(
-    this.matrix && headMap(this.place.head, Float32Array.from(this.matrix), this.run.src.tokens.length, this.q, this.k, this.hideSpecial),
+    this.matrix && headMap(this.place.head, new Float32Array(this.matrix), this.run.src.tokens.length, this.q, this.k, this.hideSpecial),
   );
 
   /** What is pinned, as places in `q` and `k`; -1 for nothing. */
