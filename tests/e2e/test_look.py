@@ -14,6 +14,9 @@ VIEWS = {
     "attention": "#/v1/attention?q=2&k=1",
     "attention-matrix": "#/v1/attention?mode=matrix&stack=decoder.self_attn",
     "attention-table": "#/v1/attention?mode=table",
+    "alignment": "#/v1/alignment?q=1&k=2&ref=0-0+1p1",
+    "alignment-both": "#/v1/alignment?w=1&s=1&c=hue&l=1&h=0&rev=1&j=union",
+    "alignment-table": "#/v1/alignment?mode=table&r=in",
     "decoding": "#/v1/decoding?t=2&a=0.5",
     "decoding-table": "#/v1/decoding?mode=table&h=1&w=0",
 }

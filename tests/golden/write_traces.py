@@ -1,6 +1,7 @@
 """Writes tests/golden/traces: captures of tiny random models of every kind, with all logits and all weights in the file.
 
-Give `python tests/golden/write_traces.py` after a change that is meant to alter them.
+Give `python tests/golden/write_traces.py` after a change that is meant to alter them, and then the same with
+write_alignments.py, which reads them.
 """
 
 import json

@@ -20,6 +20,8 @@ export interface ViewExports {
   picture?: () => Picture;
   table?: () => Table;
   json?: () => unknown;
+  /** Word links as they are on screen; without it the server gives those of the best head. */
+  pharaoh?: () => string;
   /** Arguments of the server's exports: stack, layer, head, query. */
   args?: () => Record<string, string>;
 }

@@ -27,6 +27,8 @@ export const ICONS = {
   warning: ["M8 2L1.5 13.500h13z", "M8 6.500v3.5", "M8 11.900v.1"],
   info: ["M8 14.500a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13z", "M8 7.300V11", "M8 5v.1"],
   layers: ["M8 2l6 3-6 3-6-3z", "M2 8l6 3 6-3", "M2 11l6 3 6-3"],
+  plus: ["M8 3v10", "M3 8h10"],
+  minus: ["M3 8h10"],
   menu: ["M2 4h12", "M2 8h12", "M2 12h12"],
   print: ["M4 6V2h8v4", "M4 12H2V6h12v6h-2", "M4 10h8v4H4z"],
 } as const satisfies Record<string, readonly string[]>;

@@ -1,6 +1,7 @@
 /** The views, in the order of the navigation. The shell knows nothing else of them. */
 import type { Component } from "svelte";
 import type { Key } from "../i18n/index.svelte";
+import Alignment from "./Alignment.svelte";
 import Attention from "./Attention.svelte";
 import ByHand from "./ByHand.svelte";
 import Decoding from "./Decoding.svelte";
@@ -19,6 +20,7 @@ export interface View {
 export const VIEWS: readonly View[] = [
   { id: "overview", title: "overview.title", digit: "1", component: Overview },
   { id: "attention", title: "attention.title", digit: "2", component: Attention },
+  { id: "alignment", title: "alignment.title", digit: "3", component: Alignment },
   { id: "hand", title: "hand.view", digit: "4", component: ByHand },
   { id: "decoding", title: "decoding.title", digit: "6", component: Decoding },
 ];
