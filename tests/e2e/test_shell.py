@@ -58,7 +58,7 @@ def test_language_and_theme_switch_at_once_and_stay(lang: str, open_page: Open):
     page = open_page("#/v1/attention", lang=lang)
     other = {"en": "zh-CN", "zh": "en"}[lang]
     page.keyboard.press("l")
-    assert page.evaluate("document.documentElement.lang") == other
+    page.wait_for_function("lang => document.documentElement.lang === lang", arg=other)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.keyboard.press("t")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
