@@ -19,13 +19,17 @@ STEPS: dict[str, Place] = {
     "q": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
     "k": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
     "v": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
+    "cross.x": (BLOCK, "class Block", "h = self.cross_attn(self.cross_norm(x)", 1),
+    "cross.q": (ATTENTION, "class CrossAttention", "q = self._split(self.q_proj(x))", 1),
+    "cross.k": (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
+    "cross.v": (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
     "concat": (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1),
     "out": (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1),
     "residual": (BLOCK, "def _add", "x = self.dropout.add(x, h)", 1),
     "norm": (BLOCK, "def _add", "return x if self.norm_at", 1),
     "embed": (EMBED, "def forward", "return self.dropout(self.position(", 1),
 }
-"""Of every model."""
+"""Of every model; `cross.` where the attention to the memory has lines of its own."""
 DOT: dict[str, Place] = {
     "scores": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 1),
     "scale": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 2),

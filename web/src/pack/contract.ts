@@ -127,7 +127,7 @@ Errors: {error: {code: string, args: Record<string, string | number>}} with 400/
 */
 export interface ErrorReply { error: { code: string; args: Record<string, string | number> } }
 
-/** step: "x" | "q" | "k" | "v" | "scores" | "scale" | "mask" | "softmax" | "z" | "concat" | "out" | "residual" | "norm" | "position" | "embed" */
+/** step: "x" | "q" | "k" | "v" | "scores" | "scale" | "mask" | "softmax" | "z" | "concat" | "out" | "residual" | "norm" | "position" | "embed", and "cross.x" | "cross.q" | "cross.k" | "cross.v" */
 export interface CodeReply { steps: Record<string, { file: string; line: number; lines: string[] }> }
 
 /** What the one-file page carries: everything it needs without a server, gzip + base64 in a script of type application/octet-stream:
