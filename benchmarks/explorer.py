@@ -121,9 +121,7 @@ def sentence(page: Page, number: int) -> float:
     page.evaluate("() => { window.before = location.hash }")
     began = time.perf_counter()
     field.press("Enter")
-    page.wait_for_function(
-        "() => location.hash !== window.before && document.querySelectorAll('.pictures [role=row]').length > 15"
-    )
+    page.wait_for_function("() => location.hash !== window.before && !document.querySelector('[aria-busy=true]')")
     page.wait_for_function(DRAWN)
     return time.perf_counter() - began
 
