@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import torch
+
 from sightline.inspection.alignment import Pieces, _links
 from sightline.inspection.capture import Capture
 from sightline.inspection.links import best_head, word_links
@@ -63,8 +65,9 @@ class _Said(dict[str, Any]):
 
 
 def _capture(path: Path) -> Capture:
-    manifest, tensors = read_trace(path)
+    manifest, arrays = read_trace(path)
     said = json.loads(json.dumps(manifest), object_hook=_Said)
+    tensors = {name: torch.from_numpy(each) for name, each in arrays.items()}
     return cast(Capture, SimpleNamespace(manifest=said, tensors=tensors))
 
 

@@ -210,6 +210,7 @@ def test_a_step_that_finds_no_memory_is_taken_in_pieces_and_so_are_those_after_i
     assert [step.loss for step in fit(again)] == pytest.approx(usual[6:], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_fp16_trains_as_float32_does_and_finds_its_scale(settings: list[str], tmp_path: Path) -> None:
     plain = [f"model.{place}_dropout=0" for place in ("embedding", "residual", "attention")]
     usual = [step.loss for step in fit(load_run("copy", *settings, *plain, out=tmp_path / "usual"))]

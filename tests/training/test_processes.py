@@ -70,6 +70,7 @@ def test_two_processes_train_as_one_with_the_batches_of_both(settings: list[str]
             torch.testing.assert_close(load_file(states[0])[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_with_dropout_go_on_exactly_and_only_as_two(settings: list[str], tmp_path: Path) -> None:
     whole = two_processes(tmp_path / "whole", settings)
     first = two_processes(tmp_path / "parts", [*settings, "train.max_steps=10"])

@@ -47,8 +47,8 @@ def assert_same(a: Path, b: Path) -> None:
         ["train.optimizer=adamw", "train.weight_decay=0.1"],
         ["train.optimizer=muon"],
         ["train.r_drop=5"],
-        ["train.precision=bf16"],
-        ["train.threads=2"],
+        pytest.param(["train.precision=bf16"], marks=pytest.mark.slow),
+        pytest.param(["train.threads=2"], marks=pytest.mark.slow),
     ],
     ids=lambda added: added[0],
 )
@@ -157,7 +157,7 @@ def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) ->
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_also_while_saving_the_result_is_the_same(
     kills: int, settings: list[str], tmp_path: Path
 ) -> None:

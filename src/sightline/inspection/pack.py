@@ -1,33 +1,40 @@
-"""Captures as files: safetensors, with the manifest as JSON in the metadata (`.ttrace`)."""
+"""Captures as files: safetensors, with the manifest as JSON in the metadata (`.ttrace`).
+
+In arrays of numpy, so that a file is read and handed out without torch.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.numpy import load, save
 
 from sightline.errors import DataError
 from sightline.files import write_atomically
-from sightline.inspection.capture import Capture
 from sightline.inspection.manifest import FORMAT, VERSION
 
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "u8": torch.uint8}
-KINDS = {"F32": torch.float32, "F16": torch.float16, "U8": torch.uint8, "I32": torch.int32}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sightline.inspection.capture import Capture
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DTYPES = {"f32": np.float32, "f16": np.float16, "u8": np.uint8}
+KINDS = {"F32": np.dtype("f4"), "F16": np.dtype("f2"), "U8": np.dtype("u1"), "I32": np.dtype("i4")}
 LARGEST = 1 << 30
 """Bytes of a file, at most."""
 LONGEST_HEADER = 64 << 20
 """Bytes of what a file says about itself, at most."""
+Found = TypeVar("Found")
 
 
-def chosen(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+def chosen(tensors: Mapping[str, Found], names: Iterable[str]) -> dict[str, Found]:
     """The tensors of these names; one may end in `*`. Raises DataError, naming it, for one that nothing fits."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Found] = {}
     for name in names:
         if name.endswith("*"):
             prefix = name[:-1]
@@ -40,7 +47,7 @@ def chosen(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Ten
     return found
 
 
-def as_dtype(name: str, tensor: Tensor, dtype: str) -> Tensor:
+def as_dtype(name: str, tensor: Array, dtype: str) -> Array:
     """A tensor in f32, f16 or u8. In u8 attention weights, which are from 0 to 1, are times 255 and rounded; whole numbers
     stay as they are.
 
@@ -48,43 +55,47 @@ def as_dtype(name: str, tensor: Tensor, dtype: str) -> Tensor:
     """
     if dtype not in DTYPES:
         raise DataError(f"'{dtype}' is no number format: give {', '.join(DTYPES)}.")
-    if not tensor.is_floating_point():
+    if tensor.dtype.kind != "f":
         return tensor
     if dtype != "u8":
-        return tensor.to(DTYPES[dtype])
+        return tensor.astype(DTYPES[dtype], copy=False)
     if not name.endswith("_attn.weights"):
         raise DataError(f"u8 is for attention weights, and '{name}' is none: give f16 or f32.")
-    return (tensor * 255).round().clamp(0, 255).to(torch.uint8)
+    return (tensor * np.float32(255)).round().clip(0, 255).astype(np.uint8)
 
 
-def pooled(tensor: Tensor, most: int) -> Tensor:
+def pooled(tensor: Array, most: int) -> Array:
     """Maps [h, q, k] of at most `most` rows and columns: of the numbers that come together the largest, so that diagonals
     stay.
     """
-    numbers = tensor.numpy()
     for axis in (1, 2):
-        size = numbers.shape[axis]
+        size = tensor.shape[axis]
         if size > most:  # number i of n is in part i * most // n
-            numbers = np.maximum.reduceat(numbers, [-(-i * size // most) for i in range(most)], axis=axis)
-    return torch.from_numpy(numbers)
+            tensor = np.maximum.reduceat(tensor, [-(-i * size // most) for i in range(most)], axis=axis)
+    return tensor
 
 
-def pack(tensors: Mapping[str, Tensor], dtype: str = "f32", pool: int | None = None) -> bytes:
+def pack(tensors: Mapping[str, Array], dtype: str = "f32", pool: int | None = None) -> bytes:
     """Tensors as safetensors; `pool` is for attention weights. Raises DataError as `as_dtype`."""
     found = {
         name: each if pool is None or not name.endswith("_attn.weights") else pooled(each, pool)
         for name, each in tensors.items()
     }
-    return save({name: as_dtype(name, each, dtype).contiguous() for name, each in found.items()})
+    return save({name: np.ascontiguousarray(as_dtype(name, each, dtype)) for name, each in found.items()})
 
 
-def trace_bytes(capture: Capture, more: Mapping[str, str] | None = None) -> bytes:
+def arrays(tensors: "Mapping[str, Tensor]") -> dict[str, Array]:
+    """Tensors of the processor as arrays on the same memory."""
+    return {name: each.numpy() for name, each in tensors.items()}
+
+
+def trace_bytes(capture: "Capture", more: Mapping[str, str] | None = None) -> bytes:
     """A capture as a `.ttrace` file; `more` is added to the metadata."""
-    tensors = {name: each.contiguous() for name, each in capture.tensors.items()}
+    tensors = {name: np.ascontiguousarray(each) for name, each in arrays(capture.tensors).items()}
     return save(tensors, {"manifest": as_json(asdict(capture.manifest)), **(more or {})})
 
 
-def write_trace(path: str | Path, capture: Capture) -> None:
+def write_trace(path: str | Path, capture: "Capture") -> None:
     """Write a capture, atomically. Raises UserError if it cannot be written."""
     write_atomically(Path(path), trace_bytes(capture))
 
@@ -95,8 +106,8 @@ def as_json(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_trace(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The manifest and the tensors of a `.ttrace` file. Raises DataError, naming the file and what is wrong with it."""
+def read_trace(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The manifest and the arrays of a `.ttrace` file. Raises DataError, naming the file and what is wrong with it."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -108,7 +119,7 @@ def read_trace(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return trace_from(data, str(path))
 
 
-def trace_from(data: bytes, where: str = "the file") -> tuple[dict[str, Any], dict[str, Tensor]]:
+def trace_from(data: bytes, where: str = "the file") -> tuple[dict[str, Any], dict[str, Array]]:
     """As `read_trace`, of a file's bytes."""
     manifest = _manifest(data, where)
     try:
@@ -164,6 +175,6 @@ def _manifest(data: bytes, where: str) -> dict[str, Any]:
     return manifest
 
 
-def _said(tensor: Tensor) -> str:
+def _said(tensor: Array) -> str:
     kinds = {kind: name for name, kind in KINDS.items()}
     return f"{kinds.get(tensor.dtype, str(tensor.dtype))} {list(tensor.shape)}"

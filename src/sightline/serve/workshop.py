@@ -8,12 +8,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sightline.errors import ConfigError, UserError, out_of_memory
+from sightline.inspection.pack import arrays
+from sightline.serve.opening import Opening, read_opening
+from sightline.serve.packs import named, packed
 from sightline.serve.schema import TOPK, Refusal, RunRequest
 
 if TYPE_CHECKING:
@@ -88,6 +92,11 @@ class Workshop:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         """`folders` hold trained models; without any the one that comes with sightline is explored."""
         self.folders = dict(_named(folders))
+        self.opening: Opening | None = None
+        """What can be said while the thread still loads torch and the model; None once it can answer itself."""
+        if len(self.folders) == 1:
+            [(name, folder)] = self.folders.items()
+            self.opening = read_opening(folder, name)
         self._served: dict[str, Served] = {}
         self._runs: OrderedDict[str, Capture] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "model")
@@ -137,12 +146,16 @@ class Workshop:
     # Everything below is done in the thread.
 
     def _ready(self) -> None:
+        self._all_served()
+        with suppress(Refusal, UserError):  # whoever asks for it is told
+            self.run(self.first_request())
+        self.opening = None
+
+    def first_request(self) -> RunRequest:
+        """What a page asks for that was not told what to show."""
         first, *_ = self._all_served()
         sample = first.sample()
-        try:
-            self.run(RunRequest(model=first.name, src=sample["src"], to=sample["to"] or None))
-        except (Refusal, UserError):  # whoever asks for it is told
-            return
+        return RunRequest(model=first.name, src=sample["src"], to=sample["to"] or None)
 
     def models(self) -> dict[str, Any]:
         """The reply of `/api/v1/models`."""
@@ -207,23 +220,13 @@ class Workshop:
 
     def pack(self, id: str, names: Sequence[str], dtype: str, pool: int | None) -> bytes:
         """Tensors of a capture as safetensors."""
-        from sightline.inspection.pack import as_dtype, chosen, pack
-
-        found = _chosen(lambda: chosen(self.capture(id).tensors, names), names)
-        try:
-            for name, each in found.items():
-                as_dtype(name, each[:0], dtype)
-        except UserError as error:
-            raise Refusal(422, "bad_dtype", dtype=dtype[:20], message=str(error)) from error
-        return pack(found, dtype, pool)
+        return packed(arrays(self.capture(id).tensors), names, dtype, pool)
 
     def weights(self, name: str, names: Sequence[str]) -> bytes:
         """Parameters of a model as safetensors, float32; one that is shared is given under any of its names."""
         from safetensors.torch import save
 
-        from sightline.inspection.pack import chosen
-
-        found = _chosen(lambda: chosen(self.parameters(name), names), names)
+        found = named(self.parameters(name), names)
         size = sum(4 * each.numel() for each in found.values())
         if size > WEIGHTS:
             raise Refusal(413, "reply_too_large", bytes=size, limit=WEIGHTS)
@@ -233,15 +236,6 @@ class Workshop:
         """Every parameter of a model under every name that it has."""
         model = self.served(name).bundle.model
         return {each: weight.detach() for each, weight in model.named_parameters(remove_duplicate=False)}
-
-
-def _chosen(find: "Callable[[], dict[str, Tensor]]", names: Sequence[str]) -> "dict[str, Tensor]":
-    if not names:
-        raise Refusal(422, "invalid_request", field="names", problem="names are missing")
-    try:
-        return find()
-    except UserError as error:
-        raise Refusal(404, "unknown_tensor", message=str(error)) from error
 
 
 def _target(served: Served, asked: RunRequest) -> str:

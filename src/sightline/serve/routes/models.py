@@ -13,6 +13,8 @@ router = APIRouter()
 async def models(request: Request) -> Response:
     """All models, and the limits of requests."""
     state = request.app.state
+    if (opening := state.workshop.opening) is not None:
+        return json_reply(request, opening.models)
     return json_reply(request, await state.do(state.workshop.models))
 
 
