@@ -88,6 +88,6 @@ def test_blocks_drop_the_same_weights_on_the_way_back(monkeypatch: pytest.Monkey
         torch.manual_seed(5)
         return softmax_attention(q, k, v, Mask(causal=True), 100)
 
-    assert torch.autograd.gradcheck(dropping, parts())
+    assert torch.autograd.gradcheck(dropping, parts(), fast_mode=True)
     q, k, v = parts()
     assert not torch.equal(dropping(q, k, v), softmax_attention(q, k, v, Mask(causal=True)))

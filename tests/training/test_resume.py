@@ -43,7 +43,7 @@ def assert_same(a: Path, b: Path) -> None:
 @pytest.mark.parametrize(
     "added",
     [
-        ["train.optimizer=adam"],
+        pytest.param(["train.optimizer=adam"], marks=pytest.mark.slow),
         ["train.optimizer=adamw", "train.weight_decay=0.1"],
         ["train.optimizer=muon"],
         ["train.r_drop=5"],
