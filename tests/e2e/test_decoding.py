@@ -123,8 +123,9 @@ def test_the_tree_holds_the_whole_search_and_a_click_or_enter_follows_a_hypothes
     if lang == "zh":
         words = {"live": "留在束里", "pruned": "被剪掉", "finished": "到此结束"}
     for row, node in zip(rows.all(), decode["nodes"][1:], strict=True):
-        step, _, _, _, _, _, cum, state = row.locator("td").all_inner_texts()
+        step, _, _, p, _, cum, state = row.locator("td").all_inner_texts()
         assert (int(step), state) == (node["t"], words[node["state"]])
+        assert number(p) == shown(math.exp(node["lp"]))
         assert number(cum) == pytest.approx(node["cum"], abs=5.1e-4)
     live = [sum(node["t"] == t and node["state"] == "live" for node in decode["nodes"]) for t in range(1, 4)]
     assert live == [4, 4, 4]
