@@ -35,7 +35,7 @@ export function alignmentInput(view: AlignmentView, width: number, height: numbe
   const sized = (cell: number): AlignmentInput => {
     const font = labelFont(cell);
     const left = Math.min(Math.max(40, ...q.map((unit) => measured(unit.label, font))) + 18, Math.max(84, width * 0.32), 210);
-    const above = Math.min(Math.max(28, ...k.map((unit) => tallness(unit.label, measured(unit.label, font), font))) + 20, 190);
+    const above = Math.min(Math.max(28, ...k.map((unit) => tallness(unit.label, font, measured))) + 20, 240);
     return {
       q,
       k,
@@ -47,6 +47,7 @@ export function alignmentInput(view: AlignmentView, width: number, height: numbe
       palette: theme.palette,
       hue: view.hue,
       cell,
+      measure: measured,
       left,
       above,
       heading: [],
