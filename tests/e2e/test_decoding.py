@@ -374,10 +374,10 @@ def test_what_is_drawn_from_is_what_the_product_draws_from(lang: str, open_page:
     settings = DecodingSettings.model_validate({"sample": True, "temperature": 3.0, "top_k": 5})
     weights = candidates(torch.log_softmax(logits, 0)[None], settings)[0]
     order = weights.argsort(descending=True, stable=True)[:5]
+    found = page.locator(".sampling .drawn")
     for seed in range(1, 8):
         page.locator(".sampling input[type=number]").fill(str(seed))
         page.keyboard.press("Tab")
-        found = page.locator(".sampling .drawn")
         u = float(found.get_attribute("data-u") or 2)
         running = (weights[order] / weights[order].sum()).cumsum(0)
         assert int(found.get_attribute("data-token") or 0) == int(order[int((running <= u).sum())])
