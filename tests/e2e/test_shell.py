@@ -170,3 +170,21 @@ def test_a_sentence_that_is_refused_says_why_and_loses_nothing(lang: str, open_p
         assert (run_of(page), page.locator(".film").inner_text()) == (run, film)
     ask(page, "I love you too.")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_a_note_beside_a_heading_is_whole_wherever_it_stands(size: tuple[int, int], open_page: Open):
+    page = open_page("#/v1/alignment", size=size)
+    if size[0] < 760:
+        page.locator(".sheet-handle").click()
+    for button in page.locator(".tooltip button").all():
+        button.scroll_into_view_if_needed()
+        button.click()
+        seen = page.locator(".tooltip .bubble:visible").evaluate("""bubble => {
+            const { left, top, right, bottom } = bubble.getBoundingClientRect();
+            const corners = [[left + 3, top + 12], [right - 3, top + 12], [left + 3, bottom - 12], [right - 3, bottom - 12]];
+            return corners.map(([x, y]) => bubble.contains(document.elementFromPoint(x, y)));
+        }""")
+        assert seen == [True] * 4
+        page.keyboard.press("Escape")
+        expect(page.locator(".tooltip .bubble:visible")).to_have_count(0)

@@ -39,6 +39,7 @@ export function tableData(view: DecodingView, pruned: boolean): TableData {
   const ranks = new Map(view.nodes.map((node) => [node.id, rank.set(node.t, (rank.get(node.t) ?? 0) + 1).get(node.t)]));
   return {
     title: t("decoding.tree"),
+    titled: true,
     corner: t("decoding.col_token"),
     columns: [t("decoding.col_step"), t("decoding.col_rank"), t("decoding.col_after"), t("decoding.p"), t("decoding.log_p"), t("decoding.col_cum"), t("decoding.col_state")],
     rows: all.length,
