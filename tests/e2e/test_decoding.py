@@ -1,4 +1,4 @@
-"""The decoding view: every step as the search told it, its tree, its ranking, and another word forced."""
+"""The decoding view: every step as the search told it, its tree, its ranking, another word forced, and draws."""
 
 import json
 import math
@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from safetensors.torch import load
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, ask, parameter, run_of, until
 
 from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.sampling import candidates
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -123,8 +126,9 @@ def test_the_tree_holds_the_whole_search_and_a_click_or_enter_follows_a_hypothes
     if lang == "zh":
         words = {"live": "留在束里", "pruned": "被剪掉", "finished": "到此结束"}
     for row, node in zip(rows.all(), decode["nodes"][1:], strict=True):
-        step, _, _, _, _, _, cum, state = row.locator("td").all_inner_texts()
+        step, _, _, p, _, cum, state = row.locator("td").all_inner_texts()
         assert (int(step), state) == (node["t"], words[node["state"]])
+        assert number(p) == shown(math.exp(node["lp"]))
         assert number(cum) == pytest.approx(node["cum"], abs=5.1e-4)
     live = [sum(node["t"] == t and node["state"] == "live" for node in decode["nodes"]) for t in range(1, 4)]
     assert live == [4, 4, 4]
@@ -330,3 +334,60 @@ def test_a_link_with_a_forced_word_opens_where_the_run_before_is_gone(open_page:
     before = page.locator(".compare tbody td.text").first
     expect(before).to_be_visible(timeout=20_000)
     assert "".join(before.inner_text().split()) == free["translation"]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_what_is_drawn_from_is_what_the_product_draws_from(lang: str, open_page: Open, explorer: Explorer):
+    page = open_page("#/v1/decoding", lang=lang)
+    run = ask(page, HELLO[lang])
+    page.keyboard.press(".")
+    manifest = explorer.get(f"/runs/{run}")
+    hidden = explorer.tensors(run, "hidden")["hidden"][1]
+    with urllib.request.urlopen(
+        f"{explorer.base}api/v1/models/{manifest['model']['name']}/weights?names=head.*"
+    ) as reply:
+        logits = torch.nn.functional.linear(hidden, load(reply.read())["head.weight"])
+    page.locator(".sampling summary").click()
+    sliders = page.locator(".sampling input[type=range]")
+    for temperature, k, p in ((1.0, 0, 1.0), (0.5, 0, 1.0), (2.0, 20, 1.0), (1.5, 50, 0.8), (3.0, 0, 0.5)):
+        sliders.nth(0).fill(str(temperature))
+        sliders.nth(1).fill(str([1, 2, 3, 5, 10, 20, 50, 100, 0].index(k)))
+        sliders.nth(2).fill(str(p))
+        settings = DecodingSettings.model_validate({"sample": True, "temperature": temperature, "top_k": k, "top_p": p})
+        weights = candidates(torch.log_softmax(logits, 0)[None], settings)[0]
+        weights /= weights.sum()
+        expect(page.locator(".sampling [data-left]")).to_have_attribute("data-left", str(int((weights > 0).sum())))
+        bars = page.locator(".bars li[data-token]").all()
+        for bar in bars:
+            token = int(bar.get_attribute("data-token") or 0)
+            assert float(bar.get_attribute("data-p") or 0) == pytest.approx(float(weights[token]), abs=2e-5)
+        shown_ids = [int(bar.get_attribute("data-token") or 0) for bar in bars]
+        rest = 1 - float(weights[shown_ids].sum())
+        assert float(page.locator(".bars .rest").get_attribute("data-p") or 0) == pytest.approx(rest, abs=5e-5)
+        assert page.locator(".bars [data-sum]").inner_text() == "1.00"
+    assert float(page.locator(".sampling [data-err]").get_attribute("data-err") or 1) < 1e-4
+
+    # A draw is the token at which the running sum passes u, and its seed makes it again.
+    sliders.nth(1).fill("3")
+    sliders.nth(2).fill("1")
+    page.get_by_role("button", name=re.compile("Draw a token|抽一个词元")).click()
+    settings = DecodingSettings.model_validate({"sample": True, "temperature": 3.0, "top_k": 5})
+    weights = candidates(torch.log_softmax(logits, 0)[None], settings)[0]
+    order = weights.argsort(descending=True, stable=True)[:5]
+    found = page.locator(".sampling .drawn")
+    for seed in range(1, 8):
+        page.locator(".sampling input[type=number]").fill(str(seed))
+        page.keyboard.press("Tab")
+        u = float(found.get_attribute("data-u") or 2)
+        running = (weights[order] / weights[order].sum()).cumsum(0)
+        assert int(found.get_attribute("data-token") or 0) == int(order[int((running <= u).sum())])
+        if found.get_by_role("button").count():
+            break
+    address = page.evaluate("location.hash")
+    token = int(found.get_attribute("data-token") or 0)
+    page.reload()
+    expect(page.locator(".sampling .drawn")).to_have_attribute("data-token", str(token))
+    assert page.evaluate("location.hash") == address
+    page.locator(".sampling .drawn").get_by_role("button").click()
+    until(page, f"!location.hash.includes('run={run}')")
+    assert explorer.get(f"/runs/{run_of(page)}")["labels"][1]["id"] == token

@@ -150,3 +150,41 @@ def test_models_are_chosen_by_name(open_page: Open, explorer: Explorer):
     ask(page, "a dog", model=TINY)
     assert explorer.get(f"/runs/{run_of(page)}")["model"]["name"] == TINY
     expect(page.locator(".facts")).to_contain_text("3 / 2")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_sentence_that_is_refused_says_why_and_loses_nothing(lang: str, open_page: Open, watched: Watched):
+    watched.allowed = ("413",)
+    page = open_page("#/v1/decoding", lang=lang)
+    run, film = run_of(page), page.locator(".film").inner_text()
+    said = {
+        "   ": {"en": "There is no text: type a sentence", "zh": "请先输入一个句子"},
+        "a " * 600: {"en": "at most 512 can be looked at", "zh": "512"},
+        "x" * 20_001: {"en": "20001 characters, and at most 20000", "zh": "20001 个字符，最多接受 20000"},
+    }
+    for text, message in said.items():
+        page.locator(".sentence").fill(text)
+        page.get_by_role("button", name={"en": "Run", "zh": "运行"}[lang], exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text(message[lang], timeout=20_000)
+        assert page.locator(".sentence").input_value() == text
+        assert (run_of(page), page.locator(".film").inner_text()) == (run, film)
+    ask(page, "I love you too.")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_a_note_beside_a_heading_is_whole_wherever_it_stands(size: tuple[int, int], open_page: Open):
+    page = open_page("#/v1/alignment", size=size)
+    if size[0] < 760:
+        page.locator(".sheet-handle").click()
+    for button in page.locator(".tooltip button").all():
+        button.scroll_into_view_if_needed()
+        button.click()
+        seen = page.locator(".tooltip .bubble:visible").evaluate("""bubble => {
+            const { left, top, right, bottom } = bubble.getBoundingClientRect();
+            const corners = [[left + 3, top + 12], [right - 3, top + 12], [left + 3, bottom - 12], [right - 3, bottom - 12]];
+            return corners.map(([x, y]) => bubble.contains(document.elementFromPoint(x, y)));
+        }""")
+        assert seen == [True] * 4
+        page.keyboard.press("Escape")
+        expect(page.locator(".tooltip .bubble:visible")).to_have_count(0)

@@ -153,6 +153,7 @@ function input(more: Partial<AlignmentInput> = {}): AlignmentInput {
     palette: PALETTES.light,
     hue: false,
     cell: 40,
+    measure: (text, size) => [...text].length * size * 0.6,
     left: 60,
     above: 90,
     heading: [],
@@ -187,6 +188,25 @@ test("every cell has its grey, Chinese labels stand upright and others are turne
   expect(svg).toMatch(/transform="rotate\(-90 [^>]*>acqu</);
   expect(["你好", "カナ", "한국", "。"].map(standsUpright)).toEqual([true, true, true, true]);
   expect(["you", "B型", "</s>", ""].map(standsUpright)).toEqual([false, false, false, false]);
+});
+
+test("a label that is too long is cut to its place as its font measures it, Chinese upright too", () => {
+  const long = [token("国务院办公厅关于信息安全", 0, [0, 12]), token("WWWWWWWWWWWWWWWW", 1, [13, 29]), token("iiiiiiiiii", 2, [30, 40])];
+  const k = units({ ...SRC, tokens: long }, { words: false, hideSpecial: false });
+  const [size, above, cell] = [15, 90, 40];
+  const measure = (text: string, at: number): number => [...text].reduce((sum, c) => sum + at * ({ W: 1, i: 0.3 }[c] ?? 0.8), 0);
+  const q = units({ ...SRC, tokens: [token("WWWWWWWWWW", 0, [0, 10])] }, { words: false, hideSpecial: false });
+  const map = { head: 0, rows: 1, columns: 3, data: new Float32Array(3), sums: new Float32Array(1), hidden: new Float32Array(1) };
+  const svg = drawn(input({ q, k, map, boxes: [], marks: [], measure, above, cell }));
+  const texts = [...svg.matchAll(/<text[^>]*>([^<]+)<\/text>/g)].map(([whole, text]) => ({ whole, text }));
+  const upright = texts.find(({ text }) => text.startsWith("国务"))!;
+  expect(upright.whole).toContain("text-orientation:upright");
+  expect([...upright.text].length * size * 1.1).toBeLessThanOrEqual(above - 14);
+  expect(upright.text.at(-1)).toBe("︙");
+  const wide = texts.filter(({ text }) => text.startsWith("W"));
+  expect(wide.length).toBe(2);
+  for (const { text } of wide) expect(measure(text, size)).toBeLessThanOrEqual(above - 14);
+  expect(texts.some(({ text }) => text === "iiiiiiiiii")).toBe(true);
 });
 
 test("links of two directions differ by more than their colour, and reference links by their shape", () => {

@@ -76,3 +76,11 @@ test("the search for literals finds them", () => {
 
 for (const name of files.filter((file) => file.endsWith(".svelte")))
   test(`${name} holds no text of its own`, () => expect(literals(read(name))).toEqual([]));
+
+test("whatever the server refuses has a sentence", () => {
+  const sources = new URL("../../src/sightline/", import.meta.url);
+  const python = (readdirSync(sources, { recursive: true }) as string[]).filter((name) => /^(serve|inspection)\/.*\.py$/.test(name));
+  const codes = python.flatMap((name) => [...readFileSync(new URL(name, sources), "utf8").matchAll(/\b(?:CaptureError|Refusal)\(\s*(?:\d{3},\s*)?f?"([a-z_{}]+)"/g)].map((found) => found[1]));
+  expect(codes.length).toBeGreaterThan(15);
+  for (const code of codes.flatMap((code) => (code.startsWith("{name}") ? ["src", "tgt"].map((side) => code.replace("{name}", side)) : [code]))) expect(Object.keys(en)).toContain(`error.${code}`);
+});

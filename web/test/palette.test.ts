@@ -84,9 +84,12 @@ for (const [name, palette] of Object.entries(PALETTES) as [string, Palette][]) {
   });
 }
 
-test("dark by the system and dark by choice are one", () => {
-  const rules = (start: number): string[] => css.slice(css.indexOf("{", start) + 1, css.indexOf("}", start)).split(";").map((line) => line.trim());
-  expect(rules(css.indexOf(':root:not([data-theme="light"]) {'))).toEqual(rules(css.indexOf(':root[data-theme="dark"] {')));
+test("dark gives another value to what light has, and more contrast reaches both", () => {
+  const names = (start: number): string[] => [...css.slice(start, css.indexOf("}", start)).matchAll(/(--[\w-]+):/g)].map((found) => found[1]);
+  const light = names(css.indexOf(":root {"));
+  for (const name of names(css.indexOf(':root[data-theme="dark"] {'))) expect(light).toContain(name);
+  expect(css).not.toContain("prefers-color-scheme");
+  expect(css).toMatch(/prefers-contrast: more\) \{\s*:root\[data-theme\]/);
 });
 
 test("dashes are a second sign: each slot has its own", () => {

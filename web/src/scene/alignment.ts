@@ -35,6 +35,8 @@ export interface AlignmentInput {
   /** One hue on the ground of the page, or white on black. */
   hue: boolean;
   cell: number;
+  /** How wide a label is, in pixels, at a font size. */
+  measure: (text: string, size: number) => number;
   /** Space for the labels: at the left, and above. */
   left: number;
   above: number;
@@ -75,9 +77,9 @@ export function standsUpright(label: string): boolean {
 
 const UPRIGHT_STEP = 1.1;
 
-/** How tall a label is over its column, given how wide it is when written across. */
-export function tallness(label: string, width: number, font: number): number {
-  return standsUpright(label) ? [...label].length * font * UPRIGHT_STEP : width;
+/** How tall a label is over its column, given how wide one is when written across. */
+export function tallness(label: string, font: number, measure: AlignmentInput["measure"]): number {
+  return standsUpright(label) ? [...label].length * font * UPRIGHT_STEP : measure(label, font);
 }
 
 export function alignmentLayout(input: AlignmentInput): AlignmentLayout {
@@ -178,7 +180,7 @@ export function drawAlignment(surface: Surface, input: AlignmentInput): void {
       const y = Math.max(top + font * 0.55, y0 + (r + 0.5) * cell);
       if ((r % every && r !== query) || !whole(y0 + (r + 0.5) * cell, top)) continue;
       if (r === query) surface.rect(2, y - Math.max(9, cell / 2 - 1), left - 6, Math.max(18, cell - 2), palette.mark, 1, 5);
-      surface.text(left - 8, y + font * 0.35, fit(q[r].label, left - 14, font), { ...style(r === query), align: "end" });
+      surface.text(left - 8, y + font * 0.35, fit(q[r].label, left - 14, (text) => input.measure(text, font)), { ...style(r === query), align: "end" });
     }
   });
   surface.group("source", () => {
@@ -186,10 +188,12 @@ export function drawAlignment(surface: Surface, input: AlignmentInput): void {
       const x = Math.max(left + font * 0.55, x0 + (c + 0.5) * cell);
       if ((c % every && c !== key) || !whole(x0 + (c + 0.5) * cell, left)) continue;
       if (c === key) surface.rect(x - Math.max(9, cell / 2 - 1), top - input.above + 2, Math.max(18, cell - 2), input.above - 6, palette.mark, 1, 5);
-      const label = k[c].label;
-      const tall = tallness(label, 0, font);
-      if (standsUpright(label) && tall <= input.above - 10) surface.text(x, top - 6 - tall, label, { ...style(c === key), upright: true });
-      else surface.text(x + font * 0.35, top - 8, fit(label, input.above - 14, font), { ...style(c === key), rotate: -90 });
+      // A label that is too tall is cut where it still stands as its kind does.
+      const tall = (text: string): number => tallness(text.replace("…", "一"), font, input.measure);
+      const upright = standsUpright(k[c].label);
+      const label = fit(k[c].label, input.above - 14, upright ? tall : (text) => input.measure(text, font));
+      if (upright) surface.text(x, top - 6 - tall(label), label.replace("…", "︙"), { ...style(c === key), upright: true });
+      else surface.text(x + font * 0.35, top - 8, label, { ...style(c === key), rotate: -90 });
     }
   });
   if (input.seen) surface.rect(0, 0, left, top, palette.ground);
@@ -231,15 +235,12 @@ function wide(character: string): number {
   return /[\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef]|\p{Extended_Pictographic}/u.test(character) ? 1 : 0.56;
 }
 
-/** `text` cut to about `width` pixels at `font` size. */
-function fit(text: string, width: number, font: number): string {
-  let used = 0;
+/** `text` cut to `length` pixels, as `measure` has them. */
+function fit(text: string, length: number, measure: (text: string) => number): string {
   const characters = [...text];
-  for (let i = 0; i < characters.length; i++) {
-    used += wide(characters[i]) * font;
-    if (used > width + font * 0.5) return characters.slice(0, Math.max(1, i - 1)).join("") + "…";
-  }
-  return text;
+  let shown = text;
+  for (let n = characters.length - 1; n > 0 && measure(shown) > length; n--) shown = characters.slice(0, n).join("") + "…";
+  return shown;
 }
 
 /** `text` in lines of about `width` pixels at `font` size, broken at blanks and between Chinese characters. */

@@ -24,10 +24,14 @@ export function isTheme(value: string | null | undefined): value is ThemeChoice 
   return value === "light" || value === "dark" || value === "system";
 }
 
+/** The style sheet goes by the attribute alone, so that it needs its colours once. */
+function paint(): void {
+  document.documentElement.dataset.theme = theme.name;
+}
+
 export function setTheme(next: ThemeChoice, keep = true): void {
   choice = next;
-  if (next === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = next;
+  paint();
   if (!keep) return;
   try {
     localStorage.setItem(STORED, next);
@@ -39,8 +43,12 @@ export function setTheme(next: ThemeChoice, keep = true): void {
 /** Takes up the stored choice (or `asked`, from the address) and follows the system. */
 export function startTheme(asked?: string): void {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  system = dark.matches ? "dark" : "light";
-  dark.addEventListener("change", () => (system = dark.matches ? "dark" : "light"));
+  const follow = (): void => {
+    system = dark.matches ? "dark" : "light";
+    paint();
+  };
+  follow();
+  dark.addEventListener("change", follow);
   let before: string | null = null;
   try {
     before = localStorage.getItem(STORED);

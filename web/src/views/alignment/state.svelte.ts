@@ -158,6 +158,11 @@ export class AlignmentView {
     return asked !== undefined && /^\d+$/.test(asked) ? unitOf(list, Number(asked)) : -1;
   }
 
+  /** Whether a cell lies in an outline. */
+  linked(query: number, key: number): boolean {
+    return this.boxes.some((box) => box.r0 <= query && query < box.r1 && box.c0 <= key && key < box.c1);
+  }
+
   /** The word of a unit, or -1. */
   wordOf(unit: Unit, side: "src" | "tgt"): number {
     return (side === "src" ? this.run.src.tokens : this.forth.rows)[unit.tokens[0]].word;

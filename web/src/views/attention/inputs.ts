@@ -1,10 +1,13 @@
-/** What the scenes need, from the state of the view. */
+/** What the scenes, the grid and the table need, from the state of the view. */
 import { t } from "../../i18n/index.svelte";
 import type { LinesInput } from "../../scene/lines";
+import { masked } from "../../scene/maps";
 import { fullColor, type MatrixInput, rowSum } from "../../scene/matrix";
 import type { Unit } from "../../scene/units";
 import { theme } from "../../state/theme.svelte";
 import { FONT } from "../../surface/surface";
+import type { TableData } from "../../ui/DataTable.svelte";
+import type { GridData } from "../../ui/Grid.svelte";
 import type { AttentionView } from "./state.svelte";
 
 let pen: CanvasRenderingContext2D | null = null;
@@ -59,5 +62,47 @@ export function matrixInput(view: AttentionView, width: number): MatrixInput {
     titles,
     qTitle: t("attention.looking"),
     kTitle: t("attention.looked_at"),
+  };
+}
+
+export function gridData(view: AttentionView): GridData {
+  const { q, k, drawn, layer } = view;
+  return {
+    label: t("attention.grid"),
+    rows: drawn.length ? q.length : 0,
+    columns: k.length,
+    row: view.query,
+    column: view.key,
+    text: (query, key) => {
+      const pair = t("attention.pair", { q: q[query].label, k: k[key].label });
+      if (masked(view.stack.causal, q[query], k[key])) return t("attention.cell_masked", { layer: layer + 1, pair });
+      const values = drawn.map(({ map }) => {
+        const value = map.data[query * map.columns + key].toFixed(3);
+        return map.head < 0 ? t("attention.cell_mean", { value }) : t("attention.cell_head", { head: map.head + 1, value });
+      });
+      return t("attention.cell", { layer: layer + 1, pair, values: values.join(", ") });
+    },
+    onmove: (query) => (view.hoverQuery = query),
+    onpin: (query, key) => view.pin(query, key),
+  };
+}
+
+/** The numbers of the chosen head, or of the mean of all. */
+export function tableData(view: AttentionView): TableData {
+  const { q, k } = view;
+  const map = view.mean ? view.drawn[0].map : view.maps[view.head];
+  return {
+    title: t("attention.table_title", { layer: view.layer + 1, head: view.mean ? t("attention.mean_title") : t("attention.head_n", { head: view.head + 1 }) }),
+    corner: t("attention.table_corner"),
+    columns: k.map((unit) => unit.label),
+    rows: q.length,
+    name: (row) => q[row].label,
+    cell: (row, column) => map.data[row * map.columns + column].toFixed(3),
+    mark: (row, column) => (masked(view.stack.causal, q[row], k[column]) ? "masked" : ""),
+    sum: { name: t("attention.table_sum"), of: (row) => rowSum(map, row).toFixed(2) },
+    on: (row) => row === view.query,
+    row: view.query,
+    column: view.key,
+    part: (rows, columns) => t("common.table_part", { rows, columns, allRows: q.length, allColumns: k.length }),
   };
 }

@@ -1,4 +1,5 @@
 /** What the decoding view shows: the address says which step of which hypothesis, the run says what happened there. */
+import { untrack } from "svelte";
 import type { Manifest, RunRequest, StackInfo, Token } from "../../pack/contract";
 import { HostError } from "../../pack/host";
 import { block, type Tensor } from "../../pack/safetensors";
@@ -7,6 +8,8 @@ import { shown, type Unit, units } from "../../scene/units";
 import { route, setParams } from "../../state/route.svelte";
 import { run as runRequest, session } from "../../state/session.svelte";
 import { number } from "../../state/url";
+import { logitsOf } from "./logits";
+import { drawn, left, OWN, type Sampling, type Sorted, sorted, uniform } from "./sampling";
 import { barsAfter, type Bars, type Node, type Norm, normOf, NORMS, pathTo, type Ranked, ranking } from "./search";
 
 export const ALPHA = { least: -1, most: 2, step: 0.05 };
@@ -15,6 +18,12 @@ const ADDRESS = "decoder.cross_attn";
 /** A token as the search names it; a blank by itself gets a sign. */
 export function pieceText(text: string, longest = 16): string {
   return text === "▁" ? "␣" : shown(text, longest);
+}
+
+/** The number of `text` if it lies from `least` to `most`, else `otherwise`. */
+function real(text: string | undefined, least: number, most: number, otherwise: number): number {
+  const value = Number(text || NaN);
+  return value >= least && value <= most ? value : otherwise;
 }
 
 export class DecodingView {
@@ -81,6 +90,56 @@ export class DecodingView {
     } catch (raised) {
       this.problem = raised instanceof HostError ? raised : new HostError("page", { what: String(raised) });
     }
+  }
+
+  // ---- a token drawn instead of searched for
+
+  readonly sampling: Sampling = $derived({ temperature: real(route.params.temp, 0.05, 10, 1), k: number(route.params.topk, 100_001, 0), p: real(route.params.topp, 0.01, 1, 1) });
+  /** Of the draw; 0 for none. */
+  readonly seed: number = $derived(number(route.params.seed, 1_000_000, 0));
+  readonly sampled: boolean = $derived(this.seed > 0 || (["temperature", "k", "p"] as const).some((name) => this.sampling[name] !== OWN[name]));
+  sampleOpen = $state(false);
+  private logits = $state.raw<{ key: string; scores: Float64Array | null } | null>(null);
+  private readonly logitsKey: string = $derived(`${this.run.id}.${this.t}`);
+  /** Whether every token of the vocabulary is counted; else only those of which the search wrote down their probability. */
+  readonly exact: boolean = $derived(this.captured && this.logits?.key === this.logitsKey && this.logits.scores !== null);
+  private readonly scores: Sorted | null = $derived.by(() => {
+    if (!this.bars || !(this.sampleOpen || this.sampled)) return null;
+    if (this.exact) return sorted(this.logits!.scores!);
+    if (this.captured && this.logits?.key !== this.logitsKey) return null;
+    const bars = this.bars.bars.filter((bar) => !bar.outside);
+    return sorted(bars.map((bar) => bar.lp), bars.map((bar) => bar.id));
+  });
+  /** Probabilities of what can be drawn, largest first. */
+  readonly left: number[] | null = $derived(this.scores && left(this.scores, this.sampling));
+  /** The same by the number of the token. */
+  readonly leftOf: Map<number, number> | null = $derived(this.left && new Map(this.left.map((p, i) => [this.scores!.ids[i], p])));
+  /** How far log-probabilities from these logits are from those that the search wrote down. */
+  readonly logitError: number | null = $derived.by(() => {
+    if (!this.exact || !this.scores || !this.bars) return null;
+    const { ids, scores } = this.scores;
+    const total = scores[0] + Math.log(scores.reduce((sum, score) => sum + Math.exp(score - scores[0]), 0));
+    const places = new Map(ids.slice(0, 50).map((id, i) => [id, scores[i] - total]));
+    return Math.max(...this.bars.bars.map((bar) => Math.abs((places.get(bar.id) ?? bar.lp) - bar.lp)));
+  });
+  /** What the seed draws: the token, its place in the order, and the part of the line from 0 to 1 that is its own. */
+  readonly draw = $derived.by(() => {
+    if (!this.left || !this.seed) return null;
+    const u = uniform(this.seed);
+    const found = drawn(this.left, u);
+    const id = this.scores!.ids[found.at];
+    const known = this.bars!.bars.find((bar) => bar.id === id);
+    return { ...found, u, id, text: known ? pieceText(known.text) : "", ends: id === this.endToken };
+  });
+  /** The token that ends a translation; -1 where this one has no end. */
+  readonly endToken: number = $derived(this.run.labels.at(-1)?.special ? this.run.labels.at(-1)!.id : -1);
+
+  /** Follow the address: all logits of the step that is looked at, once they are wanted. */
+  async loadLogits(): Promise<void> {
+    const { run, t, logitsKey: key } = this;
+    if (!(this.sampleOpen || this.sampled) || !this.captured || untrack(() => this.logits?.key) === key) return;
+    const scores = await logitsOf(run, t - 1).catch(() => null);
+    if (key === this.logitsKey) this.logits = { key, scores };
   }
 
   // ---- what ended, ranked
