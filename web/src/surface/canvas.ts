@@ -2,7 +2,7 @@
 import { rgb } from "./palette";
 import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
-/** Large maps that were painted before. */
+/** Large maps and layers that were painted before. */
 const rasters = new WeakMap<object, { as: string; raster: HTMLCanvasElement }>();
 
 /** One pixel a cell. */
@@ -36,7 +36,7 @@ export class CanvasSurface implements Surface {
     canvas: HTMLCanvasElement,
     readonly width: number,
     readonly height: number,
-    scale = globalThis.devicePixelRatio || 1,
+    private readonly scale = globalThis.devicePixelRatio || 1,
     ground?: string,
   ) {
     const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
@@ -152,6 +152,20 @@ export class CanvasSurface implements Surface {
     if (same) rasters.set(same.of, { as: same.as, raster });
     c.imageSmoothingEnabled = columns > w || rows > h;
     c.drawImage(raster, x, y, w, h);
+  }
+
+  layer({ of, as }: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void {
+    const c = this.context;
+    const name = `${this.width} ${this.height} ${this.scale} ${as}`;
+    let kept = rasters.get(of);
+    if (kept?.as !== name) {
+      kept = { as: name, raster: document.createElement("canvas") };
+      draw(new CanvasSurface(kept.raster, this.width, this.height, this.scale));
+      rasters.set(of, kept);
+    }
+    c.globalAlpha = alpha;
+    c.drawImage(kept.raster, 0, 0, this.width, this.height);
+    c.globalAlpha = 1;
   }
 
   group(_label: string, draw: () => void): void {

@@ -44,6 +44,8 @@ export interface Surface {
    * name, and then copied, so that it can be drawn at every move of the pointer.
    */
   cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, same?: { of: object; as: string }): void;
+  /** What `draw` draws, as strong as `alpha`: on the screen painted once for each object and name, then copied. */
+  layer(same: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void;
   /** What follows belongs together; `label` names it in the file. */
   group(label: string, draw: () => void): void;
 }

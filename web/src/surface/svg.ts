@@ -89,6 +89,12 @@ export class SvgSurface implements Surface {
       }
   }
 
+  layer(_same: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void {
+    this.out.push(`<g opacity="${n(alpha)}">`);
+    draw(this);
+    this.out.push("</g>");
+  }
+
   group(label: string, draw: () => void): void {
     this.out.push(`<g aria-label="${escapeXml(label)}">`);
     draw();

@@ -57,9 +57,12 @@ export class AttentionView {
   readonly q: Unit[] = $derived(units(this.qSide, { words: this.words, hideSpecial: this.hideSpecial }));
   readonly k: Unit[] = $derived(units(this.kSide, { words: this.words, hideSpecial: this.hideSpecial }));
 
+  /** As the address has it: a text, so that what follows from it stays the same object while other parts of the address change. */
+  private readonly askedHeads: string | undefined = $derived(route.params.h);
+
   /** Heads that are switched on: at most eight, for there are eight colours that can be told apart. */
   readonly active: number[] = $derived.by(() => {
-    const asked = route.params.h;
+    const asked = this.askedHeads;
     if (asked === "none") return [];
     if (asked === undefined || asked === "mean") return Array.from({ length: Math.min(SLOTS, this.heads) }, (_, i) => i);
     return numbers(asked, this.heads).slice(0, SLOTS);
