@@ -153,8 +153,8 @@ test("a matrix has one map a head side by side, each in its colour, with its sum
   expect(svg.match(/fill="url\(#hatch-0\)"/g)?.length).toBe(4 * 4); // of five rows four have something to hide
   expect(svg.match(/>1\.00<\/text>/g)!.length).toBeGreaterThanOrEqual(20);
   const [x, y] = corners[2];
-  expect(cellAt(input, x + 1.5 * layout.cell, y + 3.5 * layout.cell)).toEqual({ head: 2, query: 3, key: 1 });
-  expect(cellAt(input, x - 3, y + 0.5 * layout.cell)).toEqual({ head: 2, query: 0, key: -1 });
+  expect(cellAt(input, x + 1.5 * layout.cell, y + 3.5 * layout.cell)).toMatchObject({ head: 2, query: 3, key: 1 });
+  expect(cellAt(input, x - 3, y + 0.5 * layout.cell)).toMatchObject({ head: 2, query: 0, key: -1 });
   expect(cellAt(input, 0, 0)).toBeNull();
 });
 

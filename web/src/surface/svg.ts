@@ -1,5 +1,6 @@
 /** The surface of files: SVG with text as text, the same calls in the same order as on the screen. */
-import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { paint, SMALL } from "./canvas";
+import { type CellColor, type CellsHow, eachCell, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
 export function escapeXml(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -81,12 +82,18 @@ export class SvgSurface implements Surface {
     this.out.push(`<rect x="${n(x)}" y="${n(y)}" width="${n(w)}" height="${n(h)}" fill="url(#${this.hatches.get(color)})"/>`);
   }
 
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor): void {
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < columns; c++) {
-        const fill = color(r, c);
-        if (fill) this.rect(x + (c * w) / columns, y + (r * h) / rows, w / columns, h / rows, fill);
-      }
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, { part }: CellsHow = {}): void {
+    const [top, left, tall, wide] = part ?? [0, 0, rows, columns];
+    // Hundreds of thousands of squares open nowhere: so many are a picture of one pixel each.
+    if (tall * wide > 4 * SMALL && typeof document !== "undefined") {
+      const picture = `<image width="${columns}" height="${rows}" style="image-rendering:pixelated" href="${paint(rows, columns, color).toDataURL()}"/>`;
+      this.out.push(`<svg x="${n(x)}" y="${n(y)}" width="${n(w)}" height="${n(h)}" viewBox="${[left, top, wide, tall].map(n).join(" ")}" preserveAspectRatio="none">${picture}</svg>`);
+      return;
+    }
+    eachCell(rows, columns, part, (r, c, x0, y0, x1, y1) => {
+      const fill = color(r, c);
+      if (fill) this.rect(x + x0 * w, y + y0 * h, (x1 - x0) * w, (y1 - y0) * h, fill);
+    });
   }
 
   layer(_same: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void {
