@@ -472,6 +472,7 @@ def test_views_are_numbered_as_they_stand_and_by_hand_opens_at_words(open_page: 
     assert page.evaluate("location.hash").startswith("#/v1/hand?")
     best = max(words, key=lambda i: float(weights[0, words[0], i]))
     assert [parameter(page, name) for name in ("l", "h", "q", "k")] == ["1", "0", str(words[0]), str(best)]
+    page.wait_for_selector(".badge")
     page.go_back()
     page.wait_for_selector(".pictures canvas")
     page.keyboard.press("Alt+4")
@@ -480,8 +481,10 @@ def test_views_are_numbered_as_they_stand_and_by_hand_opens_at_words(open_page: 
     page.keyboard.press("h")
     last = str(len(tokens) - 1)
     assert [parameter(page, name) for name in ("h", "q", "k")] == ["3", last, last]
+    page.wait_for_selector(".badge")
     page.keyboard.press("5")
     assert page.evaluate("location.hash").startswith("#/v1/decoding")
+    page.wait_for_selector(".check")
 
 
 def test_pictures_are_saved_as_large_as_asked(open_page: Open, tmp_path: Path):

@@ -179,7 +179,7 @@ export class AttentionView {
     const contribution = this.measure === "contribution";
     try {
       const found = await session.host.tensors(id, wanted, "f32");
-      if (id !== this.run.id) return;
+      if (this.left || id !== this.run.id) return;
       this.weights = { run: id, tensors: this.weights.run === id ? { ...this.weights.tensors, ...found } : found };
       if (contribution) {
         const projection = `${here}.o_proj.weight`;
@@ -187,10 +187,11 @@ export class AttentionView {
           session.host.tensors(id, [`${here}.v`], "f32"),
           session.host.weights(this.run.model.name, [projection]),
         ]);
-        if (id === this.run.id && here === this.address) this.added = { key: id + here, tensor: contributions(this.weights.tensors[`${here}.weights`], v, out) };
+        if (!this.left && id === this.run.id && here === this.address) this.added = { key: id + here, tensor: contributions(this.weights.tensors[`${here}.weights`], v, out) };
       }
       this.problem = null;
     } catch (raised) {
+      if (this.left) return;
       this.problem = raised instanceof HostError ? raised : new HostError("page", { what: String(raised) });
     }
   }
@@ -213,6 +214,14 @@ export class AttentionView {
     this.zoom = next;
     this.rest();
     this.resting = setTimeout(() => setParams({ z: written(next) }), 300);
+  }
+
+  /** Another view is on screen: what is still on its way is for nobody. */
+  private left = false;
+
+  leave(): void {
+    this.left = true;
+    this.rest();
   }
 
   /** Forgets a part that the address does not have yet. */
