@@ -244,3 +244,18 @@ test("one number of a map is the number of the whole map", () => {
     list.forEach((query, r) => list.forEach((key, c) => expect(pairWeight(weights, 5, query, key, list, hiding)).toBe(map.data[r * list.length + c])));
   }
 });
+
+test("a file has a margin around the picture, and what is drawn stays where it is", () => {
+  const surface = new SvgSurface(300, 200, "", "#ffffff");
+  surface.text(0, 12, "at the edge", { size: 12, color: "#000000" });
+  const svg = surface.toString();
+  expect(svg).toContain('width="332" height="232" viewBox="-16 -16 332 232"');
+  expect(svg).toContain('<rect x="-16" y="-16" width="332" height="232" fill="#ffffff"/><text x="0" y="12"');
+  expect(new SvgSurface(300, 200).toString()).toContain('viewBox="0 0 300 200"');
+});
+
+test("on a telephone the curves have more room than the squares beside the keys", () => {
+  const { from, to, chip } = linesLayout(lines(draw(4), { width: 366 }));
+  expect(to - from).toBeGreaterThan(80);
+  expect(chip).toBeGreaterThanOrEqual(5);
+});

@@ -62,7 +62,7 @@ export function linesLayout(input: LinesInput): LinesLayout {
   const row = input.row ?? Math.max(16, Math.min(30, 560 / Math.max(1, rows)));
   const font = Math.max(11, Math.min(16, row * 0.58));
   const label = Math.min(input.labelWidth, width * 0.3);
-  const chip = maps.length ? Math.max(5, Math.min(14, 72 / maps.length)) : 0;
+  const chip = maps.length ? Math.max(5, Math.min(14, 72 / maps.length, width / 52)) : 0;
   // A wide stage does not pull the columns so far apart that the eye loses the curve.
   const inner = Math.min(width, 2 * label + 560);
   const start = (width - inner) / 2;

@@ -1,6 +1,6 @@
 /** The surface of the screen. */
 import { rgb } from "./palette";
-import { type CellColor, type CellsHow, eachCell, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { type CellColor, type CellsHow, eachCell, FONT, MARGIN, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
 /** Large maps and layers that were painted before. */
 const rasters = new WeakMap<object, { as: string; raster: HTMLCanvasElement }>();
@@ -57,7 +57,7 @@ export function paint(rows: number, columns: number, color: CellColor): HTMLCanv
 export class CanvasSurface implements Surface {
   readonly context: CanvasRenderingContext2D;
 
-  /** Sizes `canvas` to `width` x `height` CSS pixels at `scale` device pixels each, and clears it. */
+  /** Sizes `canvas` to `width` x `height` CSS pixels at `scale` device pixels each, and clears it. With a ground there is a margin around. */
   constructor(
     canvas: HTMLCanvasElement,
     readonly width: number,
@@ -65,14 +65,15 @@ export class CanvasSurface implements Surface {
     private readonly scale = globalThis.devicePixelRatio || 1,
     ground?: string,
   ) {
-    const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+    const margin = ground ? MARGIN : 0;
+    const [w, h] = [width, height].map((side) => Math.max(1, Math.round((side + 2 * margin) * scale)));
     if (canvas.width !== w) canvas.width = w;
     if (canvas.height !== h) canvas.height = h;
     this.context = canvas.getContext("2d")!;
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.clearRect(0, 0, w, h);
-    this.context.setTransform(scale, 0, 0, scale, 0, 0);
-    if (ground) this.rect(0, 0, width, height, ground);
+    this.context.setTransform(scale, 0, 0, scale, margin * scale, margin * scale);
+    if (ground) this.rect(-margin, -margin, width + 2 * margin, height + 2 * margin, ground);
   }
 
   rect(x: number, y: number, w: number, h: number, fill: string, alpha = 1, radius = 0): void {

@@ -63,6 +63,9 @@ export interface Surface {
   group(label: string, draw: () => void): void;
 }
 
+/** Around a picture that is a file of its own, in pixels. */
+export const MARGIN = 16;
+
 export const FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
