@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import type { Side, Token } from "../src/pack/contract";
 import { drawLines, type Drawn, ends, hitLines, lane, type LinesInput, linesLayout } from "../src/scene/lines";
-import { contributions, headMap, masked, meanMap, threshold } from "../src/scene/maps";
-import { cellAt, drawMatrix, type MatrixInput, matrixLayout, origin, rowSum } from "../src/scene/matrix";
+import { contributions, headMap, masked, meanMap, pairWeight, threshold } from "../src/scene/maps";
+import { cellAt, drawMatrix, fullColor, type MatrixInput, matrixLayout, origin, placeOf, rowSum } from "../src/scene/matrix";
 import { shown, units } from "../src/scene/units";
+import { read, revealing, WHOLE, within, written, zoomed } from "../src/scene/zoom";
 import { DASHES, PALETTES } from "../src/surface/palette";
 import { heightAt } from "../src/surface/surface";
 import { SvgSurface } from "../src/surface/svg";
@@ -153,8 +154,8 @@ test("a matrix has one map a head side by side, each in its colour, with its sum
   expect(svg.match(/fill="url\(#hatch-0\)"/g)?.length).toBe(4 * 4); // of five rows four have something to hide
   expect(svg.match(/>1\.00<\/text>/g)!.length).toBeGreaterThanOrEqual(20);
   const [x, y] = corners[2];
-  expect(cellAt(input, x + 1.5 * layout.cell, y + 3.5 * layout.cell)).toEqual({ head: 2, query: 3, key: 1 });
-  expect(cellAt(input, x - 3, y + 0.5 * layout.cell)).toEqual({ head: 2, query: 0, key: -1 });
+  expect(cellAt(input, x + 1.5 * layout.cell, y + 3.5 * layout.cell)).toMatchObject({ head: 2, query: 3, key: 1 });
+  expect(cellAt(input, x - 3, y + 0.5 * layout.cell)).toMatchObject({ head: 2, query: 0, key: -1 });
   expect(cellAt(input, 0, 0)).toBeNull();
 });
 
@@ -175,4 +176,86 @@ test("hostile words are drawn as words", () => {
 test("pieces of a character show the character and which piece it is", () => {
   const pieces: Side = { text: "a你", lang: "zh", words: ["a", "你"], tokens: [token("a", 0, { chars: [0, 1] }), ...[0, 1, 2].map(() => token("\ufffd", 1, { chars: [1, 2], partial: true }))] };
   expect(units(pieces, { words: false, hideSpecial: false }).map((unit) => unit.label)).toEqual(["a", "你 1/3", "你 2/3", "你 3/3"]);
+});
+
+test("zooming keeps what is under the pointer, panning stays within the map", () => {
+  const near = zoomed(WHOLE, 4, 100, 300, 32);
+  expect(near).toEqual({ scale: 4, row: 75, column: 225 });
+  expect((100 - near.row) * near.scale).toBeCloseTo(100, 9); // as far from the edge as before
+  expect(zoomed(near, 100, 100, 300, 32).scale).toBe(32);
+  expect(zoomed(near, 0.01, 100, 300, 32).scale).toBe(1);
+  expect(within({ scale: 4, row: -9, column: 9999 }, 512, 512, 32)).toEqual({ scale: 4, row: 0, column: 384 });
+  expect(within({ scale: NaN, row: NaN, column: 0 }, 512, 512, 32)).toEqual(WHOLE);
+  expect(revealing(near, 512, 512, 300, 226)).toEqual({ scale: 4, row: 173, column: 225 });
+  expect(revealing(near, 512, 512, -1, 10)).toEqual({ scale: 4, row: 75, column: 10 });
+  expect(read(written(near)!)).toEqual(near);
+  expect([written(WHOLE), read("a,b"), read("")]).toEqual([null, WHOLE, WHOLE]);
+});
+
+test("of a map that is zoomed only the part in sight is drawn, with its own labels, and the pointer finds its cells", () => {
+  const list = Array.from({ length: 40 }, (_, i) => ({ label: `t${i}`, tokens: [i], special: false, partial: false }));
+  const maps = draw(2, list);
+  const input = matrix(maps, { q: list, k: list, zoom: { scale: 4, row: 10.5, column: 20 }, query: 12, key: 39 });
+  const layout = matrixLayout(input);
+  expect(layout.height).toBe(matrixLayout({ ...input, zoom: undefined }).height);
+  const surface = new SvgSurface(700, layout.height);
+  drawMatrix(surface, input);
+  const svg = surface.toString();
+  const named = [...svg.matchAll(/>t(\d+)<\/text>/g)].map((found) => Number(found[1]));
+  expect([...new Set(named)].sort((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, i) => 10 + i).filter((i) => i > 10));
+  const [left, top] = origin(layout, 0);
+  const [wide, tall] = layout.frame;
+  const places = [...svg.matchAll(/<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" fill="#/g)].map((found) => found.slice(1).map(Number));
+  expect(places.length).toBe(2 * 11 * 10); // a row is cut at each end
+  for (const [x, y, w, h] of places.slice(0, 110)) {
+    expect(x).toBeGreaterThanOrEqual(left - 0.02);
+    expect(y).toBeGreaterThanOrEqual(top - 0.02);
+    expect(x + w).toBeLessThanOrEqual(left + wide + 0.02);
+    expect(y + h).toBeLessThanOrEqual(top + tall + 0.02);
+  }
+  expect(cellAt(input, left + 1, top + 1)).toMatchObject({ head: 0, query: 10, key: 20 });
+  const place = placeOf(layout, 0, 12, 25);
+  expect(cellAt(input, place.x + place.w / 2, place.y + place.h / 2)).toMatchObject({ query: 12, key: 25 });
+  expect(placeOf(layout, 0, 12, 39).w).toBe(2); // out of sight: at the edge
+});
+
+test("large maps leave room for themselves: none runs over the next, nor out of the picture", () => {
+  const list = Array.from({ length: 512 }, (_, i) => ({ label: `t${i}`, tokens: [i], special: false, partial: false }));
+  const one = draw(1, list)[0];
+  const maps = Array.from({ length: 8 }, (_, head) => ({ ...one, map: { ...one.map, head } }));
+  for (const width of [366, 736, 900]) {
+    const layout = matrixLayout(matrix(maps, { q: list, k: list, width }));
+    const [left] = origin(layout, layout.columns - 1);
+    expect(left + layout.frame[0]).toBeLessThanOrEqual(width - 2);
+    if (layout.columns > 1) expect(origin(layout, 0)[0] + layout.frame[0]).toBeLessThan(origin(layout, 1)[0] - layout.label);
+  }
+  // Rows of a map where one query has but one key to look at: its weight of 1 does not wash out all others.
+  const steep = { ...one.map, data: one.map.data.slice() };
+  steep.data[0] = 1;
+  expect(fullColor(steep)).toBeLessThan(0.1);
+  expect(fullColor(draw(1)[0].map)).toBe(1);
+});
+
+test("one number of a map is the number of the whole map", () => {
+  const weights = random(5, 5, 9);
+  for (const [words, hiding] of [[true, true], [true, false], [false, true]]) {
+    const list = units(side, { words, hideSpecial: hiding });
+    const map = headMap(0, weights, 5, list, list, hiding);
+    list.forEach((query, r) => list.forEach((key, c) => expect(pairWeight(weights, 5, query, key, list, hiding)).toBe(map.data[r * list.length + c])));
+  }
+});
+
+test("a file has a margin around the picture, and what is drawn stays where it is", () => {
+  const surface = new SvgSurface(300, 200, "", "#ffffff");
+  surface.text(0, 12, "at the edge", { size: 12, color: "#000000" });
+  const svg = surface.toString();
+  expect(svg).toContain('width="332" height="232" viewBox="-16 -16 332 232"');
+  expect(svg).toContain('<rect x="-16" y="-16" width="332" height="232" fill="#ffffff"/><text x="0" y="12"');
+  expect(new SvgSurface(300, 200).toString()).toContain('viewBox="0 0 300 200"');
+});
+
+test("on a telephone the curves have more room than the squares beside the keys", () => {
+  const { from, to, chip } = linesLayout(lines(draw(4), { width: 366 }));
+  expect(to - from).toBeGreaterThan(80);
+  expect(chip).toBeGreaterThanOrEqual(5);
 });

@@ -62,7 +62,7 @@ export function linesLayout(input: LinesInput): LinesLayout {
   const row = input.row ?? Math.max(16, Math.min(30, 560 / Math.max(1, rows)));
   const font = Math.max(11, Math.min(16, row * 0.58));
   const label = Math.min(input.labelWidth, width * 0.3);
-  const chip = maps.length ? Math.max(5, Math.min(14, 72 / maps.length)) : 0;
+  const chip = maps.length ? Math.max(5, Math.min(14, 72 / maps.length, width / 52)) : 0;
   // A wide stage does not pull the columns so far apart that the eye loses the curve.
   const inner = Math.min(width, 2 * label + 560);
   const start = (width - inner) / 2;
@@ -138,26 +138,31 @@ export function drawLines(surface: Surface, input: LinesInput): { weight: number
 
   const { used, curves } = visible(maps);
   const dashed = curves.length <= BUDGET / 2; // dashes of thousands of curves are slow to draw and not to be read
-  maps.forEach(({ map, color, slot }, index) => {
-    surface.group(`head ${map.head + 1}`, () => {
-      // Curves of about the same strength are drawn as one path, faint ones first.
-      const buckets = new Map<number, [Point, Point][]>();
-      for (const { index: of, r, c, weight } of curves) {
-          if (of !== index || inFocus(r, c, query, key)) continue;
+  // All curves are one layer, the same whatever is looked at: the pointer moves over it. One pixel wide, for wider ones take the browser
+  // seven times as long.
+  surface.layer({ of: maps, as: `${layout.row} ${layout.from} ${layout.to}` }, looked ? FAINT : 1, (all) =>
+    maps.forEach(({ map, color, slot }, index) =>
+      all.group(`head ${map.head + 1}`, () => {
+        // Curves of about the same strength are drawn as one path, faint ones first.
+        const buckets = new Map<number, [Point, Point][]>();
+        for (const { index: of, r, c, weight } of curves) {
+          if (of !== index) continue;
           const level = Math.max(1, Math.round(weight * 24));
           if (!buckets.has(level)) buckets.set(level, []);
           buckets.get(level)!.push(ends(layout, maps.length, index, r, c));
-      }
-      for (const level of [...buckets.keys()].sort((a, b) => a - b))
-        surface.curves(buckets.get(level)!, { color, width: 1.25, alpha: (level / 24) * (looked ? FAINT : 1), dash: dashed && level > 3 ? DASHES[slot] : [] });
-    });
-  });
+        }
+        for (const level of [...buckets.keys()].sort((a, b) => a - b))
+          all.curves(buckets.get(level)!, { color, alpha: level / 24, dash: dashed && level > 3 ? DASHES[slot] : [] });
+      }),
+    ),
+  );
   if (looked)
     maps.forEach(({ map, color, slot }, index) => {
       surface.group(`head ${map.head + 1}`, () => {
         for (const { r, c, weight } of focus(map, query, key)) {
             const [a, b] = ends(layout, maps.length, index, r, c);
-            surface.curve(a, b, { color, width: 1 + 5 * weight, alpha: Math.max(0.12, weight), dash: DASHES[slot] });
+            const seen = weight >= 0.02;
+            surface.curve(a, b, { color, width: seen ? 1 + 5 * weight : 1, alpha: Math.max(0.12, weight), dash: seen ? DASHES[slot] : [] });
           }
       });
     });
@@ -182,11 +187,6 @@ export function drawLines(surface: Surface, input: LinesInput): { weight: number
 
 function label(surface: Surface, x: number, y: number, unit: Unit, size: number, color: string, align: "start" | "end", weight: 400 | 600): void {
   surface.text(x, y + size * 0.35, unit.label, { size, color, align, weight });
-}
-
-function inFocus(r: number, c: number, query: number, key: number): boolean {
-  if (query >= 0) return r === query;
-  return key >= 0 && c === key;
 }
 
 export type Hit = { what: "query" | "key"; index: number } | { what: "curve"; query: number; key: number; head: number } | null;

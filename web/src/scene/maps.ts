@@ -23,17 +23,18 @@ export function headMap(head: number, weights: Float32Array | Int32Array, keys: 
   const data = new Float32Array(q.length * k.length);
   const sums = new Float32Array(q.length);
   const hidden = new Float32Array(q.length);
-  q.forEach((query, r) => {
+  q.forEach(({ tokens }, r) => {
     let whole = 0;
     let left = 0;
-    for (const token of query.tokens) for (let c = 0; c < keys; c++) whole += weights[token * keys + c];
-    k.forEach((key, c) => {
+    for (const token of tokens) for (let c = 0; c < keys; c++) whole += weights[token * keys + c];
+    for (let c = 0; c < k.length; c++) {
+      const of = k[c].tokens;
       let sum = 0;
-      for (const token of query.tokens) for (const other of key.tokens) sum += weights[token * keys + other];
-      data[r * k.length + c] = sum / query.tokens.length;
-      left += sum / query.tokens.length;
-    });
-    whole /= query.tokens.length;
+      for (let i = 0; i < tokens.length; i++) for (let j = 0; j < of.length; j++) sum += weights[tokens[i] * keys + of[j]];
+      data[r * k.length + c] = sum / tokens.length;
+      left += sum / tokens.length;
+    }
+    whole /= tokens.length;
     sums[r] = whole;
     hidden[r] = Math.max(0, whole - left);
     if (hiding && left > 0) for (let c = 0; c < k.length; c++) data[r * k.length + c] *= whole / left;
@@ -52,9 +53,15 @@ export function meanMap(maps: readonly HeadMap[]): HeadMap {
   return { head: -1, rows, columns, data: mean((map) => map.data), sums: mean((map) => map.sums), hidden: mean((map) => map.hidden) };
 }
 
+/** One number of such a map, without the others. */
+export function pairWeight(weights: Float32Array | Int32Array, keys: number, query: Unit, key: Unit, k: readonly Unit[], hiding: boolean): number {
+  const one = headMap(0, weights, keys, [query], k, hiding);
+  return one.data[k.indexOf(key)];
+}
+
 /** Whether nothing of query `r` may look at key `c`: true for keys that come later under a causal mask. */
 export function masked(causal: boolean, query: Unit, key: Unit): boolean {
-  return causal && Math.max(...query.tokens) < Math.min(...key.tokens);
+  return causal && query.tokens[query.tokens.length - 1] < key.tokens[0];
 }
 
 /**

@@ -55,11 +55,17 @@ export function describe(event: KeyboardEvent): string {
   return (event.altKey ? "Alt+" : "") + (event.shiftKey ? "Shift+" : "") + (place ?? event.key);
 }
 
-/** Whether keys belong to what has the focus: a field, a list of choices, an open dialog, or a widget that says so. */
-export function typing(target: EventTarget | null): boolean {
+/** Whether keys belong to what has the focus: a field, an open dialog, or a widget that says so. */
+function typing(target: EventTarget | null): boolean {
   if (!(target instanceof Element)) return false;
   if (document.querySelector("dialog[open]")) return true;
-  return target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable=true], [data-own-keys]") !== null;
+  return target.closest("input:not([type=checkbox], [type=radio]), textarea, [contenteditable=true], [data-own-keys]") !== null;
+}
+
+/** Whether a list of choices takes the key itself: to move, to open, or to find a choice that begins with it. */
+export function choosing(choices: readonly string[], event: Pick<KeyboardEvent, "key" | "altKey">): boolean {
+  if (event.key.length > 1 || event.key === " ") return true;
+  return !event.altKey && choices.some((text) => text.trim().toLowerCase().startsWith(event.key.toLowerCase()));
 }
 
 export function onKey(event: KeyboardEvent): void {
@@ -67,6 +73,7 @@ export function onKey(event: KeyboardEvent): void {
   const key = describe(event);
   // Arrows, Space and Enter keep their meaning on what can be pressed or moved through.
   const target = event.target instanceof Element ? event.target : null;
+  if (target instanceof HTMLSelectElement && choosing(Array.from(target.options, (option) => option.text), event)) return;
   if (/^(Arrow|Enter$| $)/.test(key) && target?.closest("[role=grid], [role=tablist], [role=radiogroup], [role=menu]")) return;
   if ((key === "Enter" || key === " ") && target?.closest("button, a, summary, label, input")) return;
   for (const shortcut of layers.flat().reverse()) {

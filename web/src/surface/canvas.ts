@@ -1,12 +1,38 @@
 /** The surface of the screen. */
 import { rgb } from "./palette";
-import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { type CellColor, type CellsHow, eachCell, FONT, MARGIN, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
-/** Large maps that were painted before. */
+/** Large maps and layers that were painted before. */
 const rasters = new WeakMap<object, { as: string; raster: HTMLCanvasElement }>();
 
+/** Up to so many cells are drawn each by itself. */
+export const SMALL = 4096;
+
+const hatches = new Map<string, CanvasPattern>();
+
+/** Slanted lines of `color`, five pixels apart, as what to fill with. */
+function hatching(of: CanvasRenderingContext2D, color: string): CanvasPattern {
+  let found = hatches.get(color);
+  if (!found) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 20; // four times as large as it is shown, so that it stays sharp on fine screens and in large files
+    const c = tile.getContext("2d")!;
+    c.strokeStyle = color;
+    c.lineWidth = 3.4;
+    for (const d of [-20, 0, 20]) {
+      c.moveTo(d - 4, 24);
+      c.lineTo(d + 24, -4);
+    }
+    c.stroke();
+    found = of.createPattern(tile, "repeat")!;
+    found.setTransform(new DOMMatrix().scale(0.25));
+    hatches.set(color, found);
+  }
+  return found;
+}
+
 /** One pixel a cell. */
-function paint(rows: number, columns: number, color: CellColor): HTMLCanvasElement {
+export function paint(rows: number, columns: number, color: CellColor): HTMLCanvasElement {
   const raster = document.createElement("canvas");
   [raster.width, raster.height] = [columns, rows];
   const context = raster.getContext("2d")!;
@@ -31,22 +57,23 @@ function paint(rows: number, columns: number, color: CellColor): HTMLCanvasEleme
 export class CanvasSurface implements Surface {
   readonly context: CanvasRenderingContext2D;
 
-  /** Sizes `canvas` to `width` x `height` CSS pixels at `scale` device pixels each, and clears it. */
+  /** Sizes `canvas` to `width` x `height` CSS pixels at `scale` device pixels each, and clears it. With a ground there is a margin around. */
   constructor(
     canvas: HTMLCanvasElement,
     readonly width: number,
     readonly height: number,
-    scale = globalThis.devicePixelRatio || 1,
+    private readonly scale = globalThis.devicePixelRatio || 1,
     ground?: string,
   ) {
-    const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+    const margin = ground ? MARGIN : 0;
+    const [w, h] = [width, height].map((side) => Math.max(1, Math.round((side + 2 * margin) * scale)));
     if (canvas.width !== w) canvas.width = w;
     if (canvas.height !== h) canvas.height = h;
     this.context = canvas.getContext("2d")!;
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.clearRect(0, 0, w, h);
-    this.context.setTransform(scale, 0, 0, scale, 0, 0);
-    if (ground) this.rect(0, 0, width, height, ground);
+    this.context.setTransform(scale, 0, 0, scale, margin * scale, margin * scale);
+    if (ground) this.rect(-margin, -margin, width + 2 * margin, height + 2 * margin, ground);
   }
 
   rect(x: number, y: number, w: number, h: number, fill: string, alpha = 1, radius = 0): void {
@@ -118,40 +145,44 @@ export class CanvasSurface implements Surface {
 
   hatch(x: number, y: number, w: number, h: number, color: string): void {
     const c = this.context;
-    c.save();
-    c.beginPath();
-    c.rect(x, y, w, h);
-    c.clip();
-    this.stroke({ color, width: 1 }, () => {
-      for (let d = -h + ((y + x) % 5); d < w; d += 5) {
-        c.moveTo(x + d, y + h);
-        c.lineTo(x + d + h, y);
-      }
-    });
-    c.restore();
+    c.fillStyle = hatching(c, color);
+    c.fillRect(x, y, w, h);
   }
 
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, same?: { of: object; as: string }): void {
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, { part, same }: CellsHow = {}): void {
     if (!rows || !columns) return;
     const c = this.context;
     // Small maps cell by cell, so that edges are crisp at any size; large ones as one picture.
-    if (rows * columns <= 4096) {
-      for (let r = 0; r < rows; r++)
-        for (let k = 0; k < columns; k++) {
-          const fill = color(r, k);
-          if (!fill) continue;
-          const [x0, x1] = [Math.round(x + (k * w) / columns), Math.round(x + ((k + 1) * w) / columns)];
-          const [y0, y1] = [Math.round(y + (r * h) / rows), Math.round(y + ((r + 1) * h) / rows)];
-          c.fillStyle = fill;
-          c.fillRect(x0, y0, Math.max(1, x1 - x0), Math.max(1, y1 - y0));
-        }
+    if (rows * columns <= SMALL) {
+      eachCell(rows, columns, part, (r, k, left, top, right, bottom) => {
+        const fill = color(r, k);
+        if (!fill) return;
+        const [x0, x1, y0, y1] = [x + left * w, x + right * w, y + top * h, y + bottom * h].map(Math.round);
+        c.fillStyle = fill;
+        c.fillRect(x0, y0, Math.max(1, x1 - x0), Math.max(1, y1 - y0));
+      });
       return;
     }
     const kept = same && rasters.get(same.of);
     const raster = kept?.as === same?.as && kept ? kept.raster : paint(rows, columns, color);
     if (same) rasters.set(same.of, { as: same.as, raster });
-    c.imageSmoothingEnabled = columns > w || rows > h;
-    c.drawImage(raster, x, y, w, h);
+    const [top, left, tall, wide] = part ?? [0, 0, rows, columns];
+    c.imageSmoothingEnabled = wide > w || tall > h;
+    c.drawImage(raster, left, top, wide, tall, x, y, w, h);
+  }
+
+  layer({ of, as }: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void {
+    const c = this.context;
+    const name = `${this.width} ${this.height} ${this.scale} ${as}`;
+    let kept = rasters.get(of);
+    if (kept?.as !== name) {
+      kept = { as: name, raster: document.createElement("canvas") };
+      draw(new CanvasSurface(kept.raster, this.width, this.height, this.scale));
+      rasters.set(of, kept);
+    }
+    c.globalAlpha = alpha;
+    c.drawImage(kept.raster, 0, 0, this.width, this.height);
+    c.globalAlpha = 1;
   }
 
   group(_label: string, draw: () => void): void {

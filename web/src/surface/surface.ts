@@ -23,6 +23,22 @@ export interface TextStyle {
 
 export type CellColor = (row: number, column: number) => string | null;
 
+export interface CellsHow {
+  /** What fills the place: first row, first column, how many of each; cells at the edge may be cut. All where it is absent. */
+  part?: readonly [number, number, number, number];
+  /** A large map is painted once for each object and name, and then copied, so that it can be drawn at every move of the pointer. */
+  same?: { of: object; as: string };
+}
+
+/** Calls `each` with the places of the cells that are in sight, from 0 to 1 across and down. */
+export function eachCell(rows: number, columns: number, part: CellsHow["part"], each: (r: number, c: number, x0: number, y0: number, x1: number, y1: number) => void): void {
+  const [top, left, tall, wide] = part ?? [0, 0, rows, columns];
+  const edge = (at: number): number => Math.max(0, Math.min(1, at));
+  for (let r = Math.floor(top); r < Math.min(rows, top + tall); r++)
+    for (let c = Math.floor(left); c < Math.min(columns, left + wide); c++)
+      each(r, c, edge((c - left) / wide), edge((r - top) / tall), edge((c + 1 - left) / wide), edge((r + 1 - top) / tall));
+}
+
 export type Point = readonly [number, number];
 
 export interface Surface {
@@ -39,14 +55,16 @@ export interface Surface {
   text(x: number, y: number, text: string, style: TextStyle): void;
   /** Slanted lines: masked cells. */
   hatch(x: number, y: number, w: number, h: number, color: string): void;
-  /**
-   * A map of `rows` x `columns` cells, each `color(row, column)` or null for none. `same`: a large one is painted once for each object and
-   * name, and then copied, so that it can be drawn at every move of the pointer.
-   */
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, same?: { of: object; as: string }): void;
+  /** A map of `rows` x `columns` cells, each `color(row, column)` or null for none. */
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, how?: CellsHow): void;
+  /** What `draw` draws, as strong as `alpha`: on the screen painted once for each object and name, then copied. */
+  layer(same: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void;
   /** What follows belongs together; `label` names it in the file. */
   group(label: string, draw: () => void): void;
 }
+
+/** Around a picture that is a file of its own, in pixels. */
+export const MARGIN = 16;
 
 export const FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';

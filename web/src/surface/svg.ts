@@ -1,5 +1,6 @@
 /** The surface of files: SVG with text as text, the same calls in the same order as on the screen. */
-import { type CellColor, FONT, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
+import { paint, SMALL } from "./canvas";
+import { type CellColor, type CellsHow, eachCell, FONT, MARGIN, MONO, type Point, type Stroke, type Surface, type TextStyle } from "./surface";
 
 export function escapeXml(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -11,13 +12,17 @@ export class SvgSurface implements Surface {
   private out: string[] = [];
   private hatches = new Map<string, string>();
 
+  /** A picture with a ground of its own has a margin around it. */
+  private readonly margin: number;
+
   constructor(
     readonly width: number,
     readonly height: number,
     private readonly title = "",
     ground?: string,
   ) {
-    if (ground) this.rect(0, 0, width, height, ground);
+    this.margin = ground ? MARGIN : 0;
+    if (ground) this.rect(-MARGIN, -MARGIN, width + 2 * MARGIN, height + 2 * MARGIN, ground);
   }
 
   /** The whole document. */
@@ -26,8 +31,9 @@ export class SvgSurface implements Surface {
       ([color, id]) =>
         `<pattern id="${id}" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)"><path d="M0 0H5" stroke="${color}"/></pattern>`,
     );
+    const size = [this.width, this.height].map((side) => n(side + 2 * this.margin));
     return (
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${n(this.width)}" height="${n(this.height)}" viewBox="0 0 ${n(this.width)} ${n(this.height)}" font-family="${escapeXml(FONT)}">` +
+      `<svg xmlns="http://www.w3.org/2000/svg" width="${size[0]}" height="${size[1]}" viewBox="${-this.margin} ${-this.margin} ${size.join(" ")}" font-family="${escapeXml(FONT)}">` +
       (this.title ? `<title>${escapeXml(this.title)}</title>` : "") +
       (patterns.length ? `<defs>${patterns.join("")}</defs>` : "") +
       this.out.join("") +
@@ -81,12 +87,24 @@ export class SvgSurface implements Surface {
     this.out.push(`<rect x="${n(x)}" y="${n(y)}" width="${n(w)}" height="${n(h)}" fill="url(#${this.hatches.get(color)})"/>`);
   }
 
-  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor): void {
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < columns; c++) {
-        const fill = color(r, c);
-        if (fill) this.rect(x + (c * w) / columns, y + (r * h) / rows, w / columns, h / rows, fill);
-      }
+  cells(x: number, y: number, w: number, h: number, rows: number, columns: number, color: CellColor, { part }: CellsHow = {}): void {
+    const [top, left, tall, wide] = part ?? [0, 0, rows, columns];
+    // Hundreds of thousands of squares open nowhere: so many are a picture of one pixel each.
+    if (tall * wide > 4 * SMALL && typeof document !== "undefined") {
+      const picture = `<image width="${columns}" height="${rows}" style="image-rendering:pixelated" href="${paint(rows, columns, color).toDataURL()}"/>`;
+      this.out.push(`<svg x="${n(x)}" y="${n(y)}" width="${n(w)}" height="${n(h)}" viewBox="${[left, top, wide, tall].map(n).join(" ")}" preserveAspectRatio="none">${picture}</svg>`);
+      return;
+    }
+    eachCell(rows, columns, part, (r, c, x0, y0, x1, y1) => {
+      const fill = color(r, c);
+      if (fill) this.rect(x + x0 * w, y + y0 * h, (x1 - x0) * w, (y1 - y0) * h, fill);
+    });
+  }
+
+  layer(_same: { of: object; as: string }, alpha: number, draw: (surface: Surface) => void): void {
+    this.out.push(`<g opacity="${n(alpha)}">`);
+    draw(this);
+    this.out.push("</g>");
   }
 
   group(label: string, draw: () => void): void {

@@ -22,7 +22,7 @@ export const VIEWS: readonly View[] = [
   { id: "attention", title: "attention.title", digit: "2", component: Attention },
   { id: "alignment", title: "alignment.title", digit: "3", component: Alignment },
   { id: "hand", title: "hand.view", digit: "4", component: ByHand },
-  { id: "decoding", title: "decoding.title", digit: "6", component: Decoding },
+  { id: "decoding", title: "decoding.title", digit: "5", component: Decoding },
 ];
 
 register(VIEWS.map((view) => view.id));

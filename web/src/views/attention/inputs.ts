@@ -19,14 +19,13 @@ function widest(units: readonly Unit[], size: number): number {
   return Math.max(0, ...units.map((unit) => pen!.measureText(unit.label).width));
 }
 
-export function linesInput(view: AttentionView, width: number): LinesInput {
+/** All that a move of the pointer leaves as it is: it is made once. */
+export function linesBase(view: AttentionView, width: number): Omit<LinesInput, "query" | "key"> {
   const { q, k } = view;
   return {
     q,
     k,
     maps: view.drawn,
-    query: view.lookedAt,
-    key: view.key,
     qTitle: t("attention.query_title"),
     kTitle: t("attention.key_title"),
     qRole: t("attention.looking"),
@@ -39,7 +38,15 @@ export function linesInput(view: AttentionView, width: number): LinesInput {
   };
 }
 
-export function matrixInput(view: AttentionView, width: number): MatrixInput {
+export function linesInput(view: AttentionView, base: Omit<LinesInput, "query" | "key">): LinesInput {
+  return { ...base, query: view.lookedAt, key: view.key };
+}
+
+export function matrixInput(view: AttentionView, base: Omit<MatrixInput, "query" | "key">): MatrixInput {
+  return { ...base, query: view.lookedAt, key: view.key, zoom: view.zoom };
+}
+
+export function matrixBase(view: AttentionView, width: number): Omit<MatrixInput, "query" | "key"> {
   const { q, k } = view;
   const titles = view.drawn.map(({ map }) => {
     const name = map.head < 0 ? t("attention.mean_title") : t("attention.head_title", { head: map.head + 1, name: view.name(map.head) });
@@ -54,8 +61,6 @@ export function matrixInput(view: AttentionView, width: number): MatrixInput {
     k,
     maps: view.drawn,
     causal: view.stack.causal,
-    query: view.lookedAt,
-    key: view.key,
     width,
     palette: theme.palette,
     labelWidth: Math.min(120, widest([...q, ...k], 14)),

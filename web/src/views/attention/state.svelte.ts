@@ -4,8 +4,9 @@ import type { HeadStat, Manifest, Side, Stack, StackInfo } from "../../pack/cont
 import { HostError } from "../../pack/host";
 import { block, type Tensor } from "../../pack/safetensors";
 import type { Drawn } from "../../scene/lines";
-import { contributions, headMap, type HeadMap, meanMap } from "../../scene/maps";
+import { contributions, headMap, type HeadMap, masked, meanMap, pairWeight } from "../../scene/maps";
 import { type Unit, units, unitOf } from "../../scene/units";
+import { read, written, type Zoom } from "../../scene/zoom";
 import { route, setParams } from "../../state/route.svelte";
 import { session } from "../../state/session.svelte";
 import { theme } from "../../state/theme.svelte";
@@ -57,9 +58,12 @@ export class AttentionView {
   readonly q: Unit[] = $derived(units(this.qSide, { words: this.words, hideSpecial: this.hideSpecial }));
   readonly k: Unit[] = $derived(units(this.kSide, { words: this.words, hideSpecial: this.hideSpecial }));
 
+  /** As the address has it: a text, so that what follows from it stays the same object while other parts of the address change. */
+  private readonly askedHeads: string | undefined = $derived(route.params.h);
+
   /** Heads that are switched on: at most eight, for there are eight colours that can be told apart. */
   readonly active: number[] = $derived.by(() => {
-    const asked = route.params.h;
+    const asked = this.askedHeads;
     if (asked === "none") return [];
     if (asked === undefined || asked === "mean") return Array.from({ length: Math.min(SLOTS, this.heads) }, (_, i) => i);
     return numbers(asked, this.heads).slice(0, SLOTS);
@@ -76,6 +80,11 @@ export class AttentionView {
   /** What the pointer or the focus is on, before anything is pinned. */
   hoverQuery = $state(-1);
   readonly lookedAt: number = $derived(this.query >= 0 || this.key >= 0 ? this.query : this.hoverQuery);
+
+  private readonly askedZoom: string | undefined = $derived(route.params.z);
+  /** The part of the maps that is shown. The address follows when it has come to rest. */
+  zoom: Zoom = $derived(read(this.askedZoom));
+  private resting: ReturnType<typeof setTimeout> | undefined;
 
   private weights = $state.raw<{ run: string; tensors: Record<string, Tensor> }>({ run: "", tensors: {} });
   private added = $state.raw<{ key: string; tensor: Tensor } | null>(null);
@@ -115,14 +124,35 @@ export class AttentionView {
     return stat?.name ? `${t(`attention.name_${stat.name}` as Key)} ${stat.score.toFixed(2)}` : "";
   }
 
-  /** All maps of the stack that are at hand, layer by layer: those of one layer only where a sentence is long. */
-  everywhere(): { layer: number; head: number; map: HeadMap }[] {
-    const found: { layer: number; head: number; map: HeadMap }[] = [];
+  /** What each head of the stack gives a pair, layer by layer, of the layers that are at hand. */
+  everywhere(query: number, key: number): { layer: number; head: number; value: number }[] {
+    const found: { layer: number; head: number; value: number }[] = [];
     for (let layer = 0; layer < this.stack.layers; layer++) {
       const tensor = this.weights.tensors[`${address(this.stack.name, layer)}.weights`];
-      for (let head = 0; tensor && head < tensor.shape[0]; head++) found.push({ layer, head, map: this.map(tensor, head) });
+      for (let head = 0; tensor && head < tensor.shape[0]; head++)
+        found.push({ layer, head, value: pairWeight(block(tensor, head).data, tensor.shape[2], this.q[query], this.k[key], this.k, this.hideSpecial) });
     }
     return found;
+  }
+
+  /**
+   * Where By hand opens: this head, the pinned query or the first word, and the pinned key or, of all that are words, the one looked at
+   * most. Tokens, for By hand knows no words.
+   */
+  get forHand(): { stack: Stack; l: number; h: number; q: number | null; k: number | null } {
+    const { head, layer } = this;
+    const place = { stack: this.stack.name, l: layer, h: head };
+    const tensor = this.weights.run === this.run.id ? this.weights.tensors[`${this.address}.weights`] : undefined;
+    if (!tensor) return { ...place, q: null, k: null };
+    const { data, shape } = block(tensor, head);
+    const real = (side: Side): number[] => side.tokens.flatMap((token, at) => (token.special ? [] : [at]));
+    const most = (among: number[], weight: (at: number) => number): number => among.reduce((best, at) => (weight(at) > weight(best) ? at : best), among[0] ?? 0);
+    const keys = this.key >= 0 ? this.k[this.key].tokens : real(this.kSide);
+    const q = this.query >= 0 ? this.q[this.query].tokens[0] : this.key >= 0 ? most(real(this.qSide), (at) => data[at * shape[1] + keys[0]]) : (real(this.qSide)[0] ?? 0);
+    const of = (at: number): number => data[q * shape[1] + at];
+    const k = most(keys, of);
+    // A query may see no word at all, as the first one under a causal mask.
+    return { ...place, q, k: this.key >= 0 || of(k) > 0 ? k : most(Array.from(this.kSide.tokens, (_, at) => at), of) };
   }
 
   /** Whether all layers of the stack are at hand. */
@@ -149,7 +179,7 @@ export class AttentionView {
     const contribution = this.measure === "contribution";
     try {
       const found = await session.host.tensors(id, wanted, "f32");
-      if (id !== this.run.id) return;
+      if (this.left || id !== this.run.id) return;
       this.weights = { run: id, tensors: this.weights.run === id ? { ...this.weights.tensors, ...found } : found };
       if (contribution) {
         const projection = `${here}.o_proj.weight`;
@@ -157,22 +187,55 @@ export class AttentionView {
           session.host.tensors(id, [`${here}.v`], "f32"),
           session.host.weights(this.run.model.name, [projection]),
         ]);
-        if (id === this.run.id && here === this.address) this.added = { key: id + here, tensor: contributions(this.weights.tensors[`${here}.weights`], v, out) };
+        if (!this.left && id === this.run.id && here === this.address) this.added = { key: id + here, tensor: contributions(this.weights.tensors[`${here}.weights`], v, out) };
       }
       this.problem = null;
     } catch (raised) {
+      if (this.left) return;
       this.problem = raised instanceof HostError ? raised : new HostError("page", { what: String(raised) });
     }
   }
 
+  /** A cell in words, as it is read out: what each head that is on gives the pair. */
+  cell(query: number, key: number): string {
+    const [q, k] = [this.q[query], this.k[key]];
+    const args = { layer: this.layer + 1, pair: t("attention.pair", { q: q.label, k: k.label }) };
+    if (masked(this.stack.causal, q, k)) return t("attention.cell_masked", args);
+    const values = this.drawn.map(({ map }) => {
+      const value = map.data[query * map.columns + key].toFixed(3);
+      return map.head < 0 ? t("attention.cell_mean", { value }) : t("attention.cell_head", { head: map.head + 1, value });
+    });
+    return t("attention.cell", { ...args, values: values.join(t("attention.told_join")) });
+  }
+
   // ---- what the reader does
+
+  setZoom(next: Zoom): void {
+    this.zoom = next;
+    this.rest();
+    this.resting = setTimeout(() => setParams({ z: written(next) }), 300);
+  }
+
+  /** Another view is on screen: what is still on its way is for nobody. */
+  private left = false;
+
+  leave(): void {
+    this.left = true;
+    this.rest();
+  }
+
+  /** Forgets a part that the address does not have yet. */
+  rest(): void {
+    clearTimeout(this.resting);
+  }
 
   setStack(name: Stack): void {
     const stack = this.run.model.stacks.find((one) => one.name === name);
     if (!stack) return;
     const layer = Math.min(this.layer, stack.layers - 1);
     const sameSides = stack.q === this.stack.q && stack.k === this.stack.k;
-    setParams({ stack: name, l: layer, h: this.kept(stack, layer), ...(sameSides ? {} : { q: null, k: null }) }, true);
+    if (!sameSides) this.rest();
+    setParams({ stack: name, l: layer, h: this.kept(stack, layer), ...(sameSides ? {} : { q: null, k: null, z: null }) }, true);
   }
 
   setLayer(layer: number): void {
@@ -208,7 +271,8 @@ export class AttentionView {
     const sides = this.run.model.stacks.find((one) => one.name === stack)!;
     const sameSides = sides.q === this.stack.q && sides.k === this.stack.k;
     this.chosen = head;
-    setParams({ stack, l: layer, h: head, ...(sameSides ? {} : { q: null, k: null }) }, true);
+    if (!sameSides) this.rest();
+    setParams({ stack, l: layer, h: head, ...(sameSides ? {} : { q: null, k: null, z: null }) }, true);
   }
 
   /** To another layer, with `head` switched on beside those that are. */
