@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,35 @@ def test_inspect_takes_a_given_translation_and_a_greedy_search(sightline, traine
         assert read_trace("run.ttrace")[0]["decode"]["method"] == method
 
 
+def test_inspect_makes_a_folder_and_says_so_whatever_the_case_of_the_ending(sightline, trained: Path) -> None:
+    first = sightline("inspect", "a b c", "--model", trained, "--out", "new/deep/RUN.TTRACE")
+    assert first.status == 0 and f"Made the folder {Path('new/deep')}\n" in first.out, first.err
+    again = sightline("inspect", "a b c", "--model", trained, "--out", "new/deep/links.Pharaoh")
+    assert again.status == 0 and "Made" not in again.out
+    assert read_trace("new/deep/RUN.TTRACE")[0]["request"]["src"] == "a b c"
+    size = Path("new/deep/links.Pharaoh").stat().st_size
+    assert size < 1000 and f"({size} bytes)" in again.out
+
+
+def test_layers_and_heads_are_counted_from_one_when_a_person_says_or_reads_them(sightline, trained: Path) -> None:
+    command = ("inspect", "a b c", "--model", trained, "--out", "s.xlsx", "--stack", "decoder.cross_attn")
+    assert sightline(*command, "--layer", "1", "--head", "1").status == 0
+    with zipfile.ZipFile("s.xlsx") as book:
+        assert "Layer 1, head 1 of decoder.cross_attn" in book.read("xl/sharedStrings.xml").decode()
+    assert sightline(*command, "--layer", "0").status == 2
+    printed = re.findall(r"layer (\d+) head (\d+)", sightline("inspect", "a b c", "--model", trained).out)
+    assert all(int(layer) >= 1 and int(head) >= 1 for layer, head in printed)
+
+
+def test_a_large_page_is_warned_of(sightline, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "offline.html").write_text("<body><!--sightline-data--></body>")
+    monkeypatch.setattr("sightline.serve.exports.STATIC", tmp_path)
+    monkeypatch.setattr("sightline.cli.inspect.LARGE", 1000)
+    for level, advice in (("run", "--data view"), ("view", "shorter sentence.")):
+        result = sightline("inspect", "a b c", "--model", trained, "--out", "page.html", "--data", level)
+        assert result.status == 0 and result.err.startswith("warning: page.html has ") and advice in result.err
+
+
 BAD = {
     "no such folder": (["a", "--model", "nowhere"], ["no model folder nowhere"]),
     "an unknown ending": (["a", "--out", "run.txt"], ["--out run.txt", ".ttrace", ".xlsx"]),
@@ -57,12 +88,17 @@ BAD = {
     "no text": ([" ", "--model", "{run}"], ["no text"]),
     "a long text": (["a b " * 9000], ["36,000 characters"]),
     "many tokens": (["a b c " * 60, "--model", "{run}"], ["tokens", "shorter"]),
-    "no such head": (["a", "--model", "{run}", "--out", "s.xlsx", "--head", "99"], ["encoder.self_attn", "head 99"]),
-    "no such stack": (["a", "--model", "{run}", "--out", "s.xlsx", "--stack", "x"], ["x has no layer 0"]),
+    "no such head": (
+        ["a", "--model", "{run}", "--out", "s.xlsx", "--head", "99"],
+        ["encoder.self_attn", "head 99", "from 1"],
+    ),
+    "no such stack": (["a", "--model", "{run}", "--out", "s.xlsx", "--stack", "x"], ["x has no layer 1"]),
     "no such layer": (
         ["a", "--model", "{run}", "--out", "a.pharaoh", "--layer", "9"],
         ["decoder.cross_attn has no layer 9"],
     ),
+    "a folder as the file": (["a", "--model", "{run}", "--out", "there.html"], ["there.html is a folder"]),
+    "another amount of data": (["a", "--out", "a.html", "--data", "all"], ["--data all", "view, run, model"]),
     "a folder that is not there": (["a", "--model", "{run}", "--out", "no/where/run.ttrace"], ["no/where"]),
 }
 
@@ -72,6 +108,8 @@ def test_inspect_refuses_in_one_paragraph(sightline, run: Path, kind: str) -> No
     arguments, names = BAD[kind]
     if kind == "a folder that is not there":
         Path("no").write_text("a file")
+    if kind == "a folder as the file":
+        Path("there.html").mkdir()
     result = sightline("inspect", *(word.replace("{run}", str(run)) for word in arguments))
     message = result.err.strip()
     assert (
@@ -99,7 +137,7 @@ def test_a_damaged_model_ends_the_page_and_says_why(sightline, run: Path) -> Non
     assert result.status == 2 and "model.safetensors is damaged" in result.err and "Traceback" not in result.err
 
 
-@pytest.mark.parametrize("module", ["uvicorn", "openpyxl"])
+@pytest.mark.parametrize("module", ["uvicorn", "xlsxwriter"])
 def test_a_missing_extra_is_named(sightline, run: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     command = ["explore", "--no-open"] if module == "uvicorn" else ["inspect", "a", "--model", run, "--out", "s.xlsx"]

@@ -17,10 +17,9 @@ from sightline.inspection.capture import (
     CaptureError,
     Request,
     capture,
-    watched_pass,
-    watching,
     weights_sha256,
 )
+from sightline.inspection.hooks import watched_pass, watching
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import CORES, AttentionCore, masked_softmax

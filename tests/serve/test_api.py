@@ -291,6 +291,86 @@ def test_word_links_are_in_pharaoh_s_format_and_within_the_words(api: TestClient
         assert {t for _, t in links} == set(range(len(manifest["tgt"]["words"])))
 
 
+def in_page(text: str) -> bytes:
+    """The safetensors file in a page: its bytes lie by their place in groups of four."""
+    found = re.search(r'id="sightline-data" data-lang="\w+">([A-Za-z0-9+/=]+)</script>', text)
+    assert found is not None
+    data = gzip.decompress(base64.b64decode(found[1]))
+    groups = len(data) // 4
+    joined = bytearray(data)
+    for place in range(4):
+        joined[place : 4 * groups : 4] = data[place * groups : (place + 1) * groups]
+    return bytes(joined)
+
+
+def test_a_page_holds_as_much_as_is_asked_for_and_what_is_printed_stays_exact(
+    api: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "offline.html").write_text("<body><!--sightline-data--></body>")
+    monkeypatch.setattr(exports, "STATIC", tmp_path)
+    id = run(api, src="bad cab fed bag").json()["id"]
+    whole = load(api.get(f"/api/v1/runs/{id}/pack", params={"names": "*"}).content)
+    weights = load(api.get("/api/v1/models/tiny/weights", params={"names": "*"}).content)
+    held: dict[str, dict[str, torch.Tensor]] = {}
+    for level in ("view", "run", "model"):
+        data = in_page(api.get(f"/api/v1/export/{id}", params={"form": "html", "data": level}).text)
+        trace_from(data)
+        held[level] = load(data)
+    assert set(held["view"]) == {name for name in whole if name.endswith("_attn.weights")}
+    assert set(whole) < set(held["run"]) < set(held["model"]) and set(held["model"]) == set(whole) | set(weights)
+    assert {name for name in set(held["run"]) - set(whole) if "_attn." not in name and "_norm." not in name} == set()
+    for tensors in held.values():
+        for name, each in tensors.items():
+            exact = whole[name] if name in whole else weights[name]
+            if each.dtype == torch.float16:
+                assert name.rpartition(".")[2] not in ("q", "k", "v", "z", "weights", "out", "resid_pre", "resid_mid")
+                assert name in whole and name != "memory"
+                torch.testing.assert_close(each.float(), exact, atol=1e-6, rtol=1e-3)
+            else:
+                assert torch.equal(each, exact), name
+    assert held["run"]["encoder.0.ffn.pre"].dtype == torch.float16
+
+
+def test_a_number_too_large_for_half_precision_stays_as_it_is(
+    api: TestClient, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "offline.html").write_text("<body><!--sightline-data--></body>")
+    monkeypatch.setattr(exports, "STATIC", tmp_path)
+    id = run(api, src="fed bad").json()["id"]
+    workshop.capture(id).tensors["encoder.0.ffn.pre"][0, 0] = 1e6
+    held = load(in_page(api.get(f"/api/v1/export/{id}", params={"form": "html"}).text))
+    assert held["encoder.0.ffn.pre"].dtype == torch.float32 and held["encoder.0.ffn.pre"][0, 0] == 1e6
+    assert held["encoder.0.ffn.post"].dtype == torch.float16
+
+
+def test_a_whole_model_goes_into_a_page_only_if_it_is_small(
+    api: TestClient, id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.serve.offline.WHOLE", 100)
+    reply = api.get(f"/api/v1/export/{id}", params={"form": "html", "data": "model"})
+    assert (reply.status_code, reply.json()["error"]["code"]) in ((413, "model_too_large"), (404, "page_not_built"))
+    assert reply.status_code == 404 or reply.json()["error"]["args"]["limit"] == 100
+
+
+def test_head_is_answered_as_get_without_the_body(api: TestClient, id: str) -> None:
+    for address in ("/api/v1/models", f"/api/v1/runs/{id}", f"/api/v1/runs/{id}/pack?names=memory", "/nothing.js"):
+        whole, head = api.get(address), api.head(address)
+        assert head.status_code == whole.status_code and head.content == b""
+        for name in ("content-type", "content-length", "content-security-policy"):
+            assert head.headers[name] == whole.headers[name]
+    assert api.head("/api/v1/runs").status_code == 405
+
+
+def test_every_refusal_has_a_sentence_on_the_page_in_both_languages() -> None:
+    root = Path(__file__).resolve().parents[2]
+    table = (root / "docs/reference/ttrace.md").read_text("utf-8").partition("| status | codes |")[2]
+    codes = set(re.findall(r"`(\w+)`", table.partition("\n\n")[0]))
+    assert {"src_empty", "model_too_large", "internal"} < codes
+    for lang in ("en", "zh-CN"):
+        texts = json.loads((root / f"web/src/i18n/{lang}.json").read_text("utf-8"))
+        assert [code for code in sorted(codes) if f"error.{code}" not in texts] == []
+
+
 def test_the_one_file_page_holds_everything_and_no_text_ends_its_script(
     api: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,18 +379,13 @@ def test_the_one_file_page_holds_everything_and_no_text_ends_its_script(
     hostile = "a</script><script>P=1</script>"
     id = run(api, src=hostile, tgt="</script>").json()["id"]
     text = api.get(f"/api/v1/export/{id}", params={"form": "html", "lang": "zh"}).text
-    found = re.search(
-        r'<script type="application/octet-stream" id="sightline-data" data-lang="zh">([A-Za-z0-9+/=]+)</script>', text
-    )
-    assert found is not None and text.count("</script>") == 2 and "P=1" not in text
-    data = gzip.decompress(base64.b64decode(found[1]))
+    assert text.count("</script>") == 2 and "P=1" not in text and 'data-lang="zh"' in text
+    data = in_page(text)
     manifest, tensors = trace_from(data)
     said = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     assert manifest["src"]["text"] == hostile and "steps" in json.loads(said["code"])
     [model] = json.loads(said["models"])["models"]
-    assert (
-        model["info"]["name"] == "tiny" and "decoder.0.cross_attn.o_proj.weight" in tensors and "head.weight" in tensors
-    )
+    assert model["info"]["name"] == "tiny" and "decoder.0.cross_attn.o_proj.weight" in tensors and "memory" in tensors
 
 
 def test_a_damaged_template_is_said(api: TestClient, id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,33 @@ def test_recalculating_gives_the_numbers_of_the_model(variant: str, stack: str) 
         ):
             torch.testing.assert_close(torch.tensor(sheet.matrix(title)), t[name], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(torch.tensor(sheet.matrix("Softmax")), t["weights"], atol=1e-5, rtol=1e-5)
-        assert 0 <= sheet.cell("Head", "B5") < 1e-5
+        assert 0 <= sheet.cell("Head", "B6") < 1e-5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_formula_stands_with_the_value_that_it_comes_to(variant: str, stack: str) -> None:
+    """As a preview shows it, which computes nothing."""
+    found, own = captured(variant)
+    data = workbook(found, own, stack, 0, 1)
+    sheet, formulas = Recalculated(data), 0
+    for shown in load_workbook(io.BytesIO(data), data_only=True).worksheets:
+        for row in sheet.book[shown.title].iter_rows():
+            for cell in row:
+                if cell.data_type == "f":
+                    value = shown[cell.coordinate].value
+                    assert value == pytest.approx(sheet.cell(shown.title, cell.coordinate), rel=1e-9, abs=1e-12)
+                    formulas += 1
+    assert formulas > 100
+
+
+def test_layers_heads_and_tokens_are_counted_from_one() -> None:
+    found, own = captured()
+    for lang, said in (("en", "Layer 2, head 1 of encoder.self_attn"), ("zh", "encoder.self_attn 第 2 层第 1 个头")):
+        book = load_workbook(io.BytesIO(workbook(found, own, "encoder.self_attn", 1, 0, lang)))
+        about = book.worksheets[0]["A1"].value
+        assert isinstance(about, str) and about.startswith(said) and "encoder.1.self_attn" in about
+        assert book["X"]["A2"].value == "1 ▁" and book["X"]["A3"].value == "2 b" and book["X"]["B1"].value == "1"
 
 
 def test_every_derived_cell_is_a_formula_and_changing_a_number_changes_the_rest() -> None:
@@ -123,7 +149,7 @@ def test_every_derived_cell_is_a_formula_and_changing_a_number_changes_the_rest(
     other = Recalculated(data)
     other.book["X"]["B2"] = 5.0
     after = other.matrix("Z")
-    assert before[0] != after[0] and other.cell("Head", "B5") > 1e-3
+    assert before[0] != after[0] and other.cell("Head", "B6") > 1e-3
     assert all(sum(row) == pytest.approx(1.0) for row in other.matrix("Softmax"))
     weights = sheet.matrix("Softmax")
     assert all(weights[i][j] == 0 for i in range(len(weights)) for j in range(i + 1, len(weights)))
@@ -132,7 +158,7 @@ def test_every_derived_cell_is_a_formula_and_changing_a_number_changes_the_rest(
 def test_a_token_that_begins_like_a_formula_is_text() -> None:
     found, own = captured(text="=ab")
     book = load_workbook(io.BytesIO(workbook(found, own, "encoder.self_attn", 0, 0, "zh")))
-    assert book["注意力头"]["A2"].data_type == "s" and book["注意力头"]["A2"].value == "=ab"
+    assert book["注意力头"]["A3"].data_type == "s" and book["注意力头"]["A3"].value == "=ab"
     for sheet in book.worksheets[1:]:
         names = [
             *next(sheet.iter_rows(max_row=1, min_col=2)),
@@ -145,8 +171,8 @@ def test_what_has_no_workbook_is_said() -> None:
     found, own = captured()
     for place, message in (
         (("x", 0, 0), "no stack 'x'"),
-        (("encoder.self_attn", 2, 0), "layers 0 to 1"),
-        (("encoder.self_attn", 0, 2), "heads 0 to 1"),
+        (("encoder.self_attn", 2, 0), "layers 1 to 2"),
+        (("encoder.self_attn", 0, 2), "heads 1 to 2"),
     ):
         with pytest.raises(ConfigError, match=message):
             workbook(found, own, *place)

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { f16ToF32 } from "../src/pack/f16";
-import { fromBase64, maxPool } from "../src/pack/offline";
+import { fromBase64, joined, maxPool } from "../src/pack/offline";
 import { block, PackError, readSafetensors } from "../src/pack/safetensors";
 
 export function write(tensors: Record<string, { dtype: string; shape: number[]; bytes: Uint8Array }>, metadata: Record<string, string> = {}): Uint8Array {
@@ -82,11 +82,22 @@ test("pooling keeps the largest, so that a diagonal stays", () => {
   const data = new Float32Array(n * n);
   for (let i = 0; i < n; i++) data[i * n + i] = 1;
   const pooled = maxPool({ dtype: "F32", shape: [1, n, n], data }, 128);
-  expect(pooled.shape).toEqual([1, 100, 100]);
-  for (let i = 0; i < 100; i++) expect(pooled.data[i * 100 + i]).toBe(1);
+  expect(pooled.shape).toEqual([1, 128, 128]);
+  for (let i = 0; i < 128; i++) expect(pooled.data[i * 128 + i]).toBe(1);
   expect(Math.min(...pooled.data)).toBe(0);
   const small = { dtype: "F32" as const, shape: [1, 3, 200], data: new Float32Array(600).fill(0.5) };
-  expect(maxPool(small, 128).shape).toEqual([1, 3, 100]);
+  expect(maxPool(small, 128).shape).toEqual([1, 3, 128]);
+});
+
+test("pooling takes the parts that the server takes: number i of n is in part i * most // n", () => {
+  const data = Float32Array.from({ length: 5 }, (_, i) => i);
+  expect([...maxPool({ dtype: "F32", shape: [1, 1, 5], data }, 3).data]).toEqual([1, 3, 4]);
+  expect([...maxPool({ dtype: "F32", shape: [1, 5, 1], data }, 4).data]).toEqual([1, 2, 3, 4]);
+});
+
+test("bytes that lie by their place in a number are put together again", () => {
+  expect([...joined(Uint8Array.from([1, 5, 2, 6, 3, 7, 4, 8, 9, 10]))]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect([...joined(Uint8Array.from([1, 2, 3]))]).toEqual([1, 2, 3]);
 });
 
 test("base64 comes back byte by byte", () => {

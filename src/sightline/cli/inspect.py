@@ -1,5 +1,6 @@
 """`sightline inspect`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from sightline.inspection.capture import Capture
 
 FORMS = {".html": "html", ".ttrace": "ttrace", ".pharaoh": "pharaoh", ".xlsx": "xlsx"}
+LARGE = 20_000_000
+"""Bytes of a page from which its size is warned of."""
 
 
 def inspect(
@@ -38,24 +41,38 @@ def inspect(
         typer.Option(metavar="NAME", help="For sheet.xlsx: encoder.self_attn, decoder.self_attn, decoder.cross_attn."),
     ] = "encoder.self_attn",
     layer: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="For sheet.xlsx and links.pharaoh, from 0.")
+        int | None, typer.Option(metavar="N", min=1, help="For sheet.xlsx and links.pharaoh, from 1, as on the page.")
     ] = None,
     head: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="For sheet.xlsx and links.pharaoh, from 0.")
+        int | None, typer.Option(metavar="N", min=1, help="For sheet.xlsx and links.pharaoh, from 1, as on the page.")
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="view|run|model",
+            help="What page.html holds: the attention maps alone; all numbers of the sentence, and the weights of attention for "
+            "By hand; or the weights of the whole model too, of at most 2 million parameters.",
+        ),
+    ] = "run",
     lang: Annotated[str, typer.Option(metavar="en|zh", help="Language of page.html and sheet.xlsx.")] = "en",
 ) -> None:
     """Capture a translation with everything that the model computed on the way, and write it to a file."""
     from sightline.files import write_atomically
     from sightline.serve.exports import written
+    from sightline.serve.offline import LEVELS
     from sightline.serve.schema import DecodeRequest, Refusal, RunRequest
     from sightline.serve.workshop import Workshop
 
     if lang not in ("en", "zh"):
         raise ConfigError(f"--lang {lang}: give en or zh.")
-    form = None if out is None else FORMS.get(out.suffix)
+    if data not in LEVELS:
+        raise ConfigError(f"--data {data}: give {', '.join(LEVELS)}.")
+    form = None if out is None else FORMS.get(out.suffix.lower())
     if out is not None and form is None:
         raise ConfigError(f"--out {out}: let the name end in {', '.join(FORMS)}, which says what is written.")
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: give the name of a file.")
+    made = [] if out is None else [each for each in out.absolute().parents if not each.exists()]
     workshop = Workshop([] if model is None else [model])
     try:
         [name] = workshop.folders
@@ -66,12 +83,32 @@ def inspect(
         if out is None or form is None:
             _print(capture)
             return
-        write_atomically(out, written(workshop, capture, form, lang, stack, layer, head))
+        place = (None if layer is None else layer - 1), (None if head is None else head - 1)
+        write_atomically(out, written(workshop, capture, form, lang, stack, *place, data))
     except Refusal as refusal:
         raise _said(refusal) from refusal
     finally:
         workshop.close()
-    print(f"{capture.manifest.translation}\nWritten: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    size = out.stat().st_size
+    print(capture.manifest.translation)
+    if made:
+        print(f"Made the folder {out.parent}")
+    print(f"Written: {out} ({_size(size)})")
+    if form == "html" and size > LARGE:
+        smaller = "" if data == "view" else ", or give --data view, which holds the attention maps alone"
+        print(
+            f"warning: {out} has {_size(size)}, which browsers open slowly and many a mail refuses: take a shorter "
+            f"sentence{smaller}.",
+            file=sys.stderr,
+        )
+
+
+def _size(bytes: int) -> str:
+    """Of a file, in the largest unit of which it has at least one."""
+    for unit, amount in (("MB", 1e6), ("kB", 1e3)):
+        if bytes >= amount:
+            return f"{bytes / amount:.1f} {unit}"
+    return f"{bytes} bytes"
 
 
 def _short(text: str) -> str:
@@ -92,14 +129,20 @@ def _said(refusal: Exception) -> UserError:
     match refusal.code:
         case "unknown_head":
             return ConfigError(
-                f"{values['stack']} has no layer {values['layer']} with a head {values['head']} (both from 0)."
+                f"{values['stack']} has no layer {int(values['layer']) + 1} with a head {int(values['head']) + 1}: both are "
+                "counted from 1."
+            )
+        case "model_too_large":
+            return ConfigError(
+                f"The model has {values['parameters']:,} parameters, and --data model takes {values['limit']:,} at most: "
+                "give --data run, which holds the weights of attention."
             )
         case "sheet_too_large":
             return ConfigError(
                 f"A side has {values['tokens']} tokens, and a workbook holds {values['limit']}: take a shorter one."
             )
         case "extra_missing":
-            return ConfigError("A workbook needs openpyxl, which is not installed: pip install 'sightline[explore]'.")
+            return ConfigError("A workbook needs XlsxWriter, which is not installed: pip install 'sightline[explore]'.")
         case "page_not_built":
             return ConfigError(
                 "This copy of sightline has no serve/static/offline.html: give `make web` in its source."
@@ -113,5 +156,5 @@ def _print(capture: "Capture") -> None:
     print(manifest.translation)
     named = [each for each in manifest.heads if each.name is not None]
     for each in named:
-        print(f"{each.stack} layer {each.layer} head {each.head}: {each.name} ({each.score:.2f})")
+        print(f"{each.stack} layer {each.layer + 1} head {each.head + 1}: {each.name} ({each.score:.2f})")
     print(f"{len(named)} of {len(manifest.heads)} heads do something that has a name in this sentence")

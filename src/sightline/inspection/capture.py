@@ -8,28 +8,25 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sightline.bundle import Bundle, named_weights
-from sightline.data.normalise import BLANK, starts_unspaced
-from sightline.data.tokenizers import Span, Tokenizer
 from sightline.decoding.protocol import DecodingSettings
 from sightline.errors import UserError, nearest
+from sightline.inspection.checks import deviations, incremental_deviation
 from sightline.inspection.heads import head_stats
-from sightline.inspection.manifest import Decode, HeadStat, Manifest, ModelInfo, Side, StackInfo, TensorInfo, Token
+from sightline.inspection.hooks import tensor_info, watched_pass
+from sightline.inspection.manifest import Decode, HeadStat, Manifest, ModelInfo, Side, StackInfo, Token
 from sightline.inspection.searching import given, search
-from sightline.metrics.scripts import HAN
+from sightline.inspection.sides import both_sides
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import ScaledDotProduct
-from sightline.nn.mask import Mask
 
 SRC_TOKENS = TGT_TOKENS = 512
 """The longest source and the longest translation that are captured, in tokens, the end counted."""
@@ -37,11 +34,6 @@ BEAM = 10
 """The widest beam."""
 LOGITS = 20
 """Most probable tokens of each step that a capture holds."""
-PASSING = {
-    *("q", "k", "v", "z", "weights", "out", "resid_pre", "resid_mid", "resid_cross", "resid_post", "pre", "post"),
-    *("tokens", "position", "sum", "memory", "hidden", "logits", "id", "lp"),
-}
-"""How the addresses end of what passes through a model; other tensors of a capture are weights."""
 TEXT = 20_000
 """Characters of a text, at most: more are refused before they are cut into tokens."""
 
@@ -165,88 +157,6 @@ def stacks(model: EncoderDecoder) -> list[StackInfo]:
     ]
 
 
-@contextmanager
-def watching(model: EncoderDecoder) -> Iterator[dict[str, Tensor]]:
-    """Inside the `with` block everything is kept, by its address, that passes through the model: a batch of one sentence,
-    of which the batch axis is left out.
-
-    `decoder.2.cross_attn.q|k|v|z|weights|out` (heads first; q, k and v as the core gets them: turned by rotary positions,
-    and keys and values once for each query head), `decoder.2.resid_pre|resid_mid|resid_cross|resid_post`,
-    `decoder.2.ffn.pre|post` (what goes into the activation, and what goes into the last matrix),
-    `src_embed.tokens|position|sum` (tokens times the scale), `memory`, `hidden`.
-    """
-    seen: dict[str, Tensor] = {}
-    handles: list[Any] = []
-
-    def keep(name: str, x: Any) -> None:
-        seen[name] = x.detach()[0].float().cpu().clone()
-
-    def entering(module: nn.Module, name: str) -> None:
-        handles.append(module.register_forward_pre_hook(lambda _, given: keep(name, given[0])))
-
-    def leaving(module: nn.Module, name: str) -> None:
-        handles.append(module.register_forward_hook(lambda _, __, out: keep(name, out)))
-
-    def attention(module: Any, at: str) -> None:
-        def core(core: Any, given: tuple[Tensor, Tensor, Tensor, Mask]) -> None:
-            q, k, v, mask = given
-            for name, x in (("q", q), ("k", k), ("v", v), ("weights", core.weights(q, k, mask))):
-                keep(f"{at}.{name}", x)
-
-        handles.append(module.core.register_forward_pre_hook(core))
-        leaving(module.core, f"{at}.z")
-        leaving(module, f"{at}.out")
-
-    for part, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
-        for i, block in enumerate(stack):
-            at = f"{part}.{i}"
-            entering(block, f"{at}.resid_pre")
-            leaving(block, f"{at}.resid_post")
-            attention(block.self_attn, f"{at}.self_attn")
-            norms: list[tuple[nn.Module, str]] = [(block.self_norm, "resid_mid")]
-            if block.cross_attn is not None and block.cross_norm is not None:
-                attention(block.cross_attn, f"{at}.cross_attn")
-                norms.append((block.cross_norm, "resid_cross"))
-            if block.norm_at == "post":  # a norm ends what it stands after; else the next one begins with it
-                for norm, name in norms:
-                    leaving(norm, f"{at}.{name}")
-            else:
-                for norm, (_, name) in zip([*(n for n, _ in norms[1:]), block.ffn_norm], norms, strict=True):
-                    entering(norm, f"{at}.{name}")
-            inner = cast(Any, block.ffn)
-            leaving(inner.gate_proj if hasattr(inner, "gate_proj") else inner.up_proj, f"{at}.ffn.pre")
-            entering(inner.down_proj, f"{at}.ffn.post")
-    for name, embed in (("src_embed", model.src_embed), ("tgt_embed", model.tgt_embed)):
-        entering(embed.position, f"{name}.tokens")
-        leaving(embed, f"{name}.sum")
-    leaving(model.encoder, "memory")
-    leaving(model.decoder, "hidden")
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@dataclass(frozen=True)
-class Passed:
-    """The pass over a source and its translation."""
-
-    tensors: dict[str, Tensor]
-    logits: Float[Tensor, "m vocab"]
-
-
-@torch.no_grad()
-def watched_pass(model: EncoderDecoder, src: Int[Tensor, "1 n"], tgt: Int[Tensor, "1 m"]) -> Passed:
-    """All that passes through the model when it reads a source and, after the begin, a translation."""
-    with watching(model) as seen:
-        logits = model(src, tgt)[0].float().cpu()
-    for name, embed, ids in (("src_embed", model.src_embed, src), ("tgt_embed", model.tgt_embed, tgt)):
-        nothing = torch.zeros(1, ids.shape[1], embed.tokens.embedding_dim, device=src.device)
-        seen[f"{name}.position"] = embed.position(nothing)[0].float().cpu().clone()
-    return Passed(seen, logits)
-
-
 def capture(
     bundle: Bundle,
     request: Request,
@@ -295,13 +205,13 @@ def capture(
     log_probs = torch.log_softmax(passed.logits, dim=-1)
     best, ids = log_probs.topk(min(LOGITS, log_probs.shape[1]), dim=1)
     tensors["logits.topk.id"], tensors["logits.topk.lp"] = ids.int(), best
-    checks = _checks(model, tensors, stacks(model)) | {
-        "incremental_err": _incremental(model, src, tgt, log_probs, go_on)
+    checks = deviations(model, tensors, stacks(model)) | {
+        "incremental_err": incremental_deviation(model, src, tgt, log_probs, go_on)
     }
     if full:
         tensors["logits"] = passed.logits
         tensors |= {name: weight.float().cpu().clone() for name, weight in named_weights(model).items()}
-    sides = _sides(tokenizer, bundle, request, src_ids, inputs, labels)
+    sides = both_sides(bundle, request.src, request.to, src_ids, inputs, labels)
     unknown = sum(token.id == tokenizer.unk_id for token in sides[0].tokens)
     if unknown:
         warnings.append({"code": "unknown_pieces", "args": {"count": unknown}})
@@ -392,44 +302,6 @@ def _decoded(
     return search(model, tokenizer, src, settings, request.prefix, go_on)
 
 
-def _checks(model: EncoderDecoder, tensors: dict[str, Tensor], kinds: Sequence[StackInfo]) -> dict[str, float]:
-    """The largest deviations, over all attentions: of the sum of a row of weights from one; of what the model's own kernel gave
-    from the weights by definition times the values; of the sum over heads of z W_O, and the bias, from the output.
-    """
-    rows = again = joined = 0.0
-    for kind in kinds:
-        part, _, which = kind.name.partition(".")
-        for i in range(kind.layers):
-            at = f"{part}.{i}.{which}"
-            weights, v, z, out = (tensors[f"{at}.{name}"] for name in ("weights", "v", "z", "out"))
-            rows = max(rows, _largest(weights.sum(dim=2) - 1.0))
-            again = max(again, _largest(weights @ v - z))
-            projection = cast(nn.Linear, model.get_submodule(f"{at}.o_proj"))
-            by_head = projection.weight.detach().cpu().float().unflatten(1, (z.shape[0], -1))  # [m, h, d]
-            total = torch.einsum("hqd,mhd->hqm", z, by_head).sum(dim=0)
-            if cast(Any, projection.bias) is not None:
-                total = total + projection.bias.detach().cpu().float()
-            joined = max(joined, _largest(total - out))
-    return {"row_sum_err": rows, "recompute_err": again, "wo_sum_err": joined}
-
-
-def _largest(x: Tensor) -> float:
-    return float(x.abs().max()) if x.numel() else 0.0
-
-
-@torch.inference_mode()
-def _incremental(
-    model: EncoderDecoder, src: Tensor, tgt: Tensor, log_probs: Float[Tensor, "m vocab"], go_on: Callable[[], None]
-) -> float:
-    """How far, in probability, what the model says step by step is from what it says to the whole translation at once."""
-    state, largest = model.start(src), 0.0
-    for t in range(tgt.shape[1]):
-        go_on()
-        step = torch.softmax(model.step(tgt[:, t], state)[0].float().cpu(), dim=-1)
-        largest = max(largest, _largest(step - log_probs[t].exp()))
-    return largest
-
-
 def _heads(
     tensors: dict[str, Tensor], kinds: Sequence[StackInfo], sides: tuple[Side, Side, list[Token]]
 ) -> Iterator[HeadStat]:
@@ -438,98 +310,3 @@ def _heads(
         part, _, which = kind.name.partition(".")
         for i in range(kind.layers):
             yield from head_stats(tensors[f"{part}.{i}.{which}.weights"], kind, i, tokens[kind.q], tokens[kind.k])
-
-
-def tensor_info(name: str, tensor: Tensor) -> TensorInfo:
-    """What a tensor of a capture is; a weight's axes are its rows and columns."""
-    kinds = {torch.float32: "F32", torch.float16: "F16", torch.uint8: "U8", torch.int32: "I32"}
-    return TensorInfo(kinds[tensor.dtype], list(tensor.shape), _axes(name, tensor.ndim))
-
-
-def _axes(name: str, ndim: int) -> list[str]:
-    last = name.rpartition(".")[2]
-    if last not in PASSING:
-        return ["row", "column"][:ndim] if ndim <= 2 else [f"axis {i}" for i in range(ndim)]
-    if "_attn." in name and last != "out":
-        columns = "key" if last == "weights" else "d_head"
-        return ["head", "key" if last in ("k", "v") else "query", columns]
-    if name.startswith("logits"):
-        return ["step", "vocab" if name == "logits" else "rank"]
-    return ["token", "d_ff" if ".ffn." in name else "d_model"]
-
-
-def _sides(
-    tokenizer: Tokenizer,
-    bundle: Bundle,
-    request: Request,
-    src_ids: list[int],
-    inputs: list[int],
-    labels: list[int],
-) -> tuple[Side, Side, list[Token]]:
-    tagged = bool(request.to)
-    text, spans = tokenizer.spans_src(request.src)
-    framed: list[Span | None] = [*([None] if tagged else []), *spans, None]
-    special = {tokenizer.unk_id, tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id}
-    special |= {tokenizer.tag_id(tag) for tag in tokenizer.tags}
-    names = tokenizer.names_src(), tokenizer.names_tgt()
-    src = _side(text, _source_language(bundle, request), src_ids, framed, names[0], special)
-    written = [token for token in labels if token != tokenizer.eos_id]
-    tgt_text, tgt_spans = tokenizer.spans_tgt(written)
-    both = [None, *tgt_spans, *([None] if len(written) < len(labels) else [])]  # begin, y1 ... ym, end
-    whole = _side(tgt_text, request.to or bundle.config.tgt_lang, [inputs[0], *labels], both, names[1], special)
-    tgt = Side(whole.text, whole.lang, whole.tokens[:-1], whole.words)
-    return src, tgt, whole.tokens[1:]
-
-
-def _source_language(bundle: Bundle, request: Request) -> str:
-    """The configured one; of a model with tags, one that the text can be in: "" if that is not known."""
-    config, tags = bundle.config, bundle.tokenizer.tags
-    if not tags:
-        return config.src_lang
-    if "zh" in tags and HAN.search(request.src):
-        return "zh"
-    return config.src_lang if config.src_lang != request.to else ""
-
-
-def _side(
-    text: str, lang: str, ids: list[int], spans: Sequence[Span | None], names: list[str], special: set[int]
-) -> Side:
-    tokens: list[Token] = []
-    words: list[Span] = []
-    blanks: list[int] = []
-    open_word, before = False, ""
-    for i, (token, span) in enumerate(zip(ids, spans, strict=True)):
-        piece = names[token]
-        if token in special or span is None:
-            tokens.append(Token(token, piece, "", True, -1, span))
-            open_word = open_word and span is None
-            continue
-        start, end = span
-        shown = text[start:end]
-        partial = piece.startswith("<0x") and len(shown.encode("utf-8", "replace")) > 1
-        if not shown.strip():  # a blank by itself: of the word after it or, at the end, before it
-            tokens.append(Token(token, piece, " ", False, len(words), span))
-            blanks.append(i)
-            open_word = False
-            continue
-        same_sign = partial and i > 0 and spans[i - 1] == span
-        if not same_sign and (not open_word or piece.startswith(BLANK) or _cut_between(before, shown)):
-            words.append((start, end))
-        else:
-            words[-1] = (words[-1][0], max(end, words[-1][1]))
-        open_word, before = not shown.isspace(), shown
-        tokens.append(Token(token, piece, shown, False, len(words) - 1, span, partial))
-    for i in blanks:
-        tokens[i] = replace(tokens[i], word=min(tokens[i].word, len(words) - 1))
-    return Side(text, lang, tokens, [text[start:end].strip() for start, end in words])
-
-
-def _cut_between(before: str, after: str) -> bool:
-    """Whether two pieces without a blank between are two words: punctuation, and what is written without blanks."""
-    if starts_unspaced(before) or starts_unspaced(after):
-        return True
-    return not _has_letter(before) or not _has_letter(after)
-
-
-def _has_letter(text: str) -> bool:
-    return any(sign.isalnum() for sign in text)

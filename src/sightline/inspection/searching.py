@@ -1,6 +1,7 @@
 """A search watched from outside: every step, hypothesis and candidate, told by the searches of `decoding` themselves."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class _WatchedState:
         return self.inner.attention()
 
 
-class _Watched:
+class _Watched(ABC):
     """A `Decodable` that passes all on to a model, and writes down what a search of one sentence asks of it."""
 
     def __init__(self, model: Decodable[Any], names: Sequence[str], go_on: Callable[[], None]) -> None:
@@ -98,9 +99,9 @@ class _Watched:
                 live.append(Live(node, self.nodes[node].cum, topk, short(rest)))
         self.steps.append(Step(len(self.steps) + 1, live))
 
+    @abstractmethod
     def _look_ahead(self, logits: Float[Tensor, "n vocab"]) -> None:
         """Make the nodes of the next step."""
-        raise NotImplementedError
 
     def add(self, parent: int, token: int, lp: float, cum: float, state: Any) -> int:
         node = Node(len(self.nodes), parent, len(self.steps), token, self.text(token), short(lp), short(cum), state)

@@ -16,15 +16,14 @@ CORES, POSITION, EMBED = "nn/cores.py", "nn/position.py", "nn/embed.py"
 
 STEPS: dict[str, Place] = {
     "x": (BLOCK, "class Block", "h = self.self_attn(self.self_norm(x)", 1),
-    "q": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
-    "k": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
-    "v": (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1),
+    **dict.fromkeys(("q", "k", "v"), (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1)),
     "cross.x": (BLOCK, "class Block", "h = self.cross_attn(self.cross_norm(x)", 1),
     "cross.q": (ATTENTION, "class CrossAttention", "q = self._split(self.q_proj(x))", 1),
-    "cross.k": (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
-    "cross.v": (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
-    "concat": (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1),
-    "out": (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1),
+    **dict.fromkeys(
+        ("cross.k", "cross.v"),
+        (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
+    ),
+    **dict.fromkeys(("concat", "out"), (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1)),
     "residual": (BLOCK, "def _add", "x = self.dropout.add(x, h)", 1),
     "norm": (BLOCK, "def _add", "return x if self.norm_at", 1),
     "embed": (EMBED, "def forward", "return self.dropout(self.position(", 1),
@@ -41,8 +40,9 @@ DOT: dict[str, Place] = {
 COSINE: dict[str, Place] = {
     "scores": (CORES, "class Cosine", "q, k = nn.functional.normalize(q", 2),
     "scale": (CORES, "class Cosine", "return masked_softmax(self.log_sharpness.exp()", 1),
-    "mask": (CORES, "def masked_softmax", "weights = torch.softmax(scores.masked_fill(", 1),
-    "softmax": (CORES, "def masked_softmax", "weights = torch.softmax(scores.masked_fill(", 1),
+    **dict.fromkeys(
+        ("mask", "softmax"), (CORES, "def masked_softmax", "weights = torch.softmax(scores.masked_fill(", 1)
+    ),
     "z": (CORES, "class AttentionCore", "return self.dropout(self.weights(q, k, mask))", 1),
 }
 POSITIONS: dict[str, Place] = {

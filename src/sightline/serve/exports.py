@@ -24,11 +24,11 @@ FORMS = {
 
 
 def exported(
-    workshop: Workshop, id: str, form: str, lang: str, stack: str, layer: int | None, head: int | None
+    workshop: Workshop, id: str, form: str, lang: str, stack: str, layer: int | None, head: int | None, data: str
 ) -> bytes:
     """The bytes of a file, made in the thread that owns the models."""
     capture = workshop.capture(id)
-    return written(workshop, capture, form, lang, stack, layer, head)
+    return written(workshop, capture, form, lang, stack, layer, head, data)
 
 
 def written(
@@ -39,8 +39,12 @@ def written(
     stack: str = "encoder.self_attn",
     layer: int | None = None,
     head: int | None = None,
+    data: str = "run",
 ) -> bytes:
-    """A capture as a file of a form. Raises Refusal if there is no such head, or no template of the page."""
+    """A capture as a file of a form; layers and heads are counted from 0, and `data` is how much a page holds.
+
+    Raises Refusal if there is no such head, no template of the page, or a model too large for a page with all of it.
+    """
     from sightline.inspection.pack import trace_bytes
 
     served = workshop.served(capture.manifest.request["model"])
@@ -50,7 +54,7 @@ def written(
         return _pharaoh(capture, layer, head)
     if form == "xlsx":
         return _workbook(capture, served, stack, layer or 0, head or 0, lang)
-    return _page(workshop, capture, served, lang)
+    return _page(workshop, capture, served, lang, data)
 
 
 def _pharaoh(capture: "Capture", layer: int | None, head: int | None) -> bytes:
@@ -83,13 +87,15 @@ def _workbook(capture: "Capture", served: "Served", stack: str, layer: int, head
         raise Refusal(422, "extra_missing", extra="explore") from error
 
 
-def _page(workshop: Workshop, capture: "Capture", served: "Served", lang: str) -> bytes:
-    from sightline.serve.offline import page
+def _page(workshop: Workshop, capture: "Capture", served: "Served", lang: str, data: str) -> bytes:
+    from sightline.serve.offline import WHOLE, page
 
     path = STATIC / "offline.html"
     if not path.is_file():
         raise Refusal(404, "page_not_built", command="make web")
     models: dict[str, Any] = {**workshop.models(), "models": [served.shown()]}
     code = {"steps": code_of(served.bundle)}
+    if data == "model" and served.info.parameters > WHOLE:
+        raise Refusal(413, "model_too_large", parameters=served.info.parameters, limit=WHOLE)
     parameters = workshop.parameters(served.name)
-    return page(path.read_text(encoding="utf-8"), capture, parameters, models, code, lang)
+    return page(path.read_text(encoding="utf-8"), capture, parameters, models, code, lang, data)

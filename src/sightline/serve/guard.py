@@ -39,7 +39,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        head = scope["method"] == "HEAD"  # as GET, without the body
+        if head:
+            scope = {**scope, "method": "GET"}
+
         async def with_headers(message: dict[str, Any]) -> None:
+            if head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 there = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(each for each in HEADERS if each[0] not in there)]

@@ -1,66 +1,74 @@
-"""One attention head as a workbook of live formulas: change a number, and the spreadsheet computes the rest."""
+"""One attention head as a workbook of live formulas: change a number, and the spreadsheet computes the rest.
+
+Each formula stands with its value, so that the numbers are there too where nothing computes: in a preview, on a phone.
+"""
 
 import io
 import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sightline.errors import ConfigError
+from sightline.inspection.pack import Array
 
 if TYPE_CHECKING:
-    from openpyxl.worksheet.worksheet import Worksheet
-    from torch import Tensor
-
     from sightline.bundle import Bundle
     from sightline.inspection.capture import Capture
 
 TOKENS = 64
 """Tokens of a side, at most: a formula of the values names every key."""
+MASKED = -1e30
+"""What the mask adds where a query must not look."""
 TITLES = {
     "en": {
         "Head": "Head",
-        "what": "Layer {layer}, head {head} (from 0) of {stack}. Grey rows and columns name tokens; change any number.",
+        "what": "Layer {layer}, head {head} of {stack}. Layers, heads, tokens and components are counted from 1; in the "
+        "checkpoint, which counts from 0, this attention is {address}.",
+        "how": "Grey rows and columns name tokens; change any number, and the rest is computed again.",
         "check": "Largest difference between this workbook and the model:",
-        "query": "query",
-        "key": "key",
         "bias": "bias",
     },
     "zh": {
         "Head": "注意力头",
-        "what": "{stack} 第 {layer} 层第 {head} 个头（从 0 数）。灰色行列是词元；任何数字都可以改。",
+        "what": "{stack} 第 {layer} 层第 {head} 个头。层、头、词元和分量都从 1 数；"
+        "检查点从 0 数，其中这个注意力的地址是 {address}。",
+        "how": "灰色的行和列是词元；任何数字都可以改，其余的会重新计算。",
         "check": "本表与模型的最大误差：",
-        "query": "查询",
-        "key": "键",
         "bias": "偏置",
     },
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
+Cells = Callable[[int, int], str]
+"""The formula of a cell, by its row and column from 0."""
 
 
 def workbook(capture: "Capture", bundle: "Bundle", stack: str, layer: int, head: int, lang: str = "en") -> bytes:
     """The head's X, W_Q, W_K, W_V, Q, K, V, scores, scaled and masked scores, softmax and Z, each computed from those before it.
+    `layer` and `head` are counted from 0.
 
     Raises ConfigError if there is no such head, a side has too many tokens, or the core is none with a formula.
     """
-    from openpyxl import Workbook
+    from xlsxwriter import Workbook
 
-    head_of = _Head(capture, bundle, stack, layer, head)
-    book = Workbook()
-    first = book.active
-    assert first is not None
-    words = TITLES[lang]
-    first.title = words["Head"]
-    first["A1"] = words["what"].format(stack=stack, layer=layer, head=head)
-    first["A2"] = capture.manifest.src.text
-    first["A3"] = capture.manifest.translation
-    for cell in ("A2", "A3"):
-        first[cell].value, first[cell].data_type = _plain(first[cell].value), "s"
-    _Writer(book, head_of, words).write()
-    first["A5"] = words["check"]
-    last = f"{_column(head_of.d)}{len(head_of.queries) + 1}"
-    first["B5"] = f"=MAX(MAX(Check!B2:{last}),-MIN(Check!B2:{last}))"
-    first.column_dimensions["A"].width = 60
+    numbers = _Head(capture, bundle, stack, layer, head)
     out = io.BytesIO()
-    book.save(out)
+    book = Workbook(out, {"in_memory": True, "nan_inf_to_errors": True})
+    book.set_properties({"created": datetime.fromisoformat(capture.manifest.created)})
+    words = TITLES[lang]
+    first = book.add_worksheet(words["Head"])
+    part, _, which = stack.partition(".")
+    first.set_column(0, 0, 60)
+    about = words["what"].format(stack=stack, layer=layer + 1, head=head + 1, address=f"{part}.{layer}.{which}")
+    for row, text in enumerate((about, words["how"], capture.manifest.src.text, capture.manifest.translation)):
+        first.write_string(row, 0, _plain(text))
+    difference = _Writer(book, numbers, words).write()
+    first.write_string(5, 0, words["check"])
+    last = f"{_column(numbers.d)}{len(numbers.queries) + 1}"
+    first.write_formula(5, 1, f"=MAX(MAX(Check!B2:{last}),-MIN(Check!B2:{last}))", None, _cached(difference))
+    book.close()
     return out.getvalue()
 
 
@@ -78,7 +86,7 @@ class _Head:
             raise ConfigError(f"There is no stack '{stack}': give {', '.join(known)}.")
         info = known[stack]  # pyright: ignore[reportArgumentType]
         if not (0 <= layer < info.layers and 0 <= head < info.heads[layer]):
-            raise ConfigError(f"{stack} has layers 0 to {info.layers - 1} and heads 0 to {info.heads[0] - 1}.")
+            raise ConfigError(f"{stack} has layers 1 to {info.layers} and heads 1 to {info.heads[0]}.")
         sides = {"src": manifest.src.tokens, "tgt": manifest.tgt.tokens}
         self.queries, self.keys = sides[info.q], sides[info.k]
         if max(len(self.queries), len(self.keys)) > TOKENS:
@@ -99,8 +107,9 @@ class _Head:
             norm, before = block.self_norm, tensors[f"{part}.{layer}.resid_pre"]
             if self.crossed:
                 norm, before = block.cross_norm, tensors[f"{part}.{layer}.resid_mid"]
-            self.x = norm(before) if block.norm_at == "pre" else before
-        self.memory = tensors["memory"] if self.crossed else self.x
+            x = norm(before) if block.norm_at == "pre" else before
+        self.x = _array(x)
+        self.memory = _array(tensors["memory"]) if self.crossed else self.x
         shared = head // (attention.n_heads // attention.n_kv_heads)
         self.w = {"Q": _rows(attention.q_proj, head, self.d)}
         self.w |= {
@@ -108,14 +117,20 @@ class _Head:
         }
         self.rotary = manifest.model.position == "rotary" and not self.crossed
         self.sharpness = float(core.log_sharpness[head].detach().exp()) if isinstance(core, Cosine) else None
-        self.z = tensors[f"{at}.z"][head]
+        self.z = _array(tensors[f"{at}.z"][head])
 
 
-def _rows(projection: Any, head: int, d: int) -> "tuple[Tensor, Tensor | None]":
-    """The rows of a projection's weight, and its biases, that make one head's vectors."""
+def _array(tensor: Any) -> Array:
+    """A tensor in double precision, in which spreadsheets compute."""
+    return tensor.detach().cpu().double().numpy()
+
+
+def _rows(projection: Any, head: int, d: int) -> Array:
+    """The rows of a projection's weight that make one head's vectors, and in the last column their biases."""
     rows = slice(head * d, (head + 1) * d)
-    bias = None if projection.bias is None else projection.bias.detach()[rows]
-    return projection.weight.detach()[rows], bias
+    weight = _array(projection.weight)[rows]
+    bias = np.zeros(len(weight)) if projection.bias is None else _array(projection.bias)[rows]
+    return np.column_stack((weight, bias))
 
 
 class _Writer:
@@ -123,106 +138,122 @@ class _Writer:
         self.book, self.head, self.words = book, head, words
         self.queries = [_named(i, token.piece) for i, token in enumerate(head.queries)]
         self.keys = [_named(i, token.piece) for i, token in enumerate(head.keys)]
+        self.label = book.add_format({"bold": True, "bg_color": "#E6E8EC"})
+        self.number = book.add_format({"num_format": "0.0000"})
+        self.large = book.add_format({"num_format": "0.0E+00;-0.0E+00;0"})
 
-    def write(self) -> None:
-        head, n, m = self.head, len(self.head.keys), len(self.head.queries)
+    def write(self) -> float:
+        """Write all sheets; the largest difference between their result and the model's."""
+        head, n = self.head, len(self.head.keys)
         width = head.x.shape[1]
-        dims, inner = [str(i) for i in range(width)], [str(i) for i in range(head.d)]
-        self._sheet("X", self.queries, dims, lambda i, j: float(head.x[i, j]))
+        dims, inner = _counted(width), _counted(head.d)
+        self._sheet("X", self.queries, dims, head.x)
         if head.crossed:
-            self._sheet("Memory", self.keys, dims, lambda i, j: float(head.memory[i, j]))
-        from_x = {"Q": "X", "K": "Memory" if head.crossed else "X", "V": "Memory" if head.crossed else "X"}
+            self._sheet("Memory", self.keys, dims, head.memory)
         for name in ("Q", "K", "V"):
-            weight, bias = head.w[name]
-            sheet = self._sheet(
-                f"W_{name}",
-                inner,
-                [*dims, self.words["bias"]],
-                lambda i, j, w=weight, b=bias: float(w[i, j]) if j < width else 0.0 if b is None else float(b[i]),
-            )
-            sheet.freeze_panes = "B2"
+            self._sheet(f"W_{name}", inner, [*dims, self.words["bias"]], head.w[name])
         last, after = _column(width), _column(width + 1)
+        found: dict[str, Array] = {}
         for name in ("Q", "K", "V"):
+            source, x = ("X", head.x) if name == "Q" or not head.crossed else ("Memory", head.memory)
             rows = self.queries if name == "Q" else self.keys
-            source = from_x[name]
-            self._sheet(
-                name,
-                rows,
-                inner,
-                lambda i, j, s=source, w=f"W_{name}": (
-                    f"=SUMPRODUCT({s}!$B{i + 2}:${last}{i + 2},{w}!$B{j + 2}:${last}{j + 2})+{w}!${after}${j + 2}"
-                ),
-            )
+
+            def product(i: int, j: int, s: str = source, w: str = f"W_{name}") -> str:
+                return f"=SUMPRODUCT({s}!$B{i + 2}:${last}{i + 2},{w}!$B{j + 2}:${last}{j + 2})+{w}!${after}${j + 2}"
+
+            found[name] = x @ head.w[name][:, :-1].T + head.w[name][:, -1]
+            self._sheet(name, rows, inner, found[name], product)
         q, k = "Q", "K"
         if head.rotary:
             for name, rows in (("Q", self.queries), ("K", self.keys)):
-                self._sheet(f"{name} turned", rows, inner, lambda i, j, s=name: _turned(s, i, j, head.d))
+                found[name] = _turned(found[name])
+                self._sheet(f"{name} turned", rows, inner, found[name], lambda i, j, s=name: _turning(s, i, j, head.d))
             q, k = "'Q turned'", "'K turned'"
         end = _column(head.d)
 
-        def scores(i: int, j: int) -> str:
+        def of_scores(i: int, j: int) -> str:
             rows = f"{q}!$B{i + 2}:${end}{i + 2}", f"{k}!$B{j + 2}:${end}{j + 2}"
             product = f"SUMPRODUCT({rows[0]},{rows[1]})"
             if head.sharpness is None:
                 return f"={product}"
             return f"={product}/(SQRT(SUMSQ({rows[0]}))*SQRT(SUMSQ({rows[1]})))"
 
-        self._sheet("Scores", self.queries, self.keys, scores)
+        scores = found["Q"] @ found["K"].T
+        if head.sharpness is not None:
+            scores = scores / np.outer(*(np.sqrt((found[name] ** 2).sum(axis=1)) for name in ("Q", "K")))
+        self._pairs("Scores", scores, of_scores)
         scale = f"/SQRT({head.d})" if head.sharpness is None else f"*{head.sharpness!r}"
-        self._sheet("Scaled", self.queries, self.keys, lambda i, j: f"=Scores!{_column(j + 1)}{i + 2}{scale}")
-        self._sheet("Mask", self.queries, self.keys, lambda i, j: -1e30 if head.causal and j > i else 0)
-        self._sheet(
-            "Masked", self.queries, self.keys, lambda i, j: "=Scaled!{0}{1}+Mask!{0}{1}".format(_column(j + 1), i + 2)
-        )
+        scaled = scores / np.sqrt(head.d) if head.sharpness is None else scores * head.sharpness
+        self._pairs("Scaled", scaled, lambda i, j: f"=Scores!{_column(j + 1)}{i + 2}{scale}")
+        mask = np.triu(np.full(scores.shape, MASKED), 1) if head.causal else np.zeros(scores.shape)
+        self._pairs("Mask", mask)
+        masked = scaled + mask
+        self._pairs("Masked", masked, lambda i, j: "=Scaled!{0}{1}+Mask!{0}{1}".format(_column(j + 1), i + 2))
         row_end = _column(n)
-        self._sheet(
+        exp = np.exp(masked - masked.max(axis=1, keepdims=True))
+        self._pairs(
             "Exp",
-            self.queries,
-            self.keys,
+            exp,
             lambda i, j: f"=EXP(Masked!{_column(j + 1)}{i + 2}-MAX(Masked!$B{i + 2}:${row_end}{i + 2}))",
         )
-        self._sheet(
-            "Softmax",
-            self.queries,
-            self.keys,
-            lambda i, j: f"=Exp!{_column(j + 1)}{i + 2}/SUM(Exp!$B{i + 2}:${row_end}{i + 2})",
+        softmax = exp / exp.sum(axis=1, keepdims=True)
+        self._pairs(
+            "Softmax", softmax, lambda i, j: f"=Exp!{_column(j + 1)}{i + 2}/SUM(Exp!$B{i + 2}:${row_end}{i + 2})"
         )
+        z = softmax @ found["V"]
         self._sheet(
             "Z",
             self.queries,
             inner,
+            z,
             lambda i, j: (
                 "=" + "+".join(f"Softmax!{_column(key + 1)}{i + 2}*V!{_column(j + 1)}{key + 2}" for key in range(n))
             ),
         )
-        self._sheet("Model", self.queries, inner, lambda i, j: float(head.z[i, j]))
-        self._sheet("Check", self.queries, inner, lambda i, j: "=Z!{0}{1}-Model!{0}{1}".format(_column(j + 1), i + 2))
-        assert m == head.z.shape[0]
+        self._sheet("Model", self.queries, inner, head.z)
+        self._sheet(
+            "Check",
+            self.queries,
+            inner,
+            z - head.z,
+            lambda i, j: "=Z!{0}{1}-Model!{0}{1}".format(_column(j + 1), i + 2),
+        )
+        return float(np.abs(z - head.z).max())
 
-    def _sheet(self, title: str, rows: list[str], columns: list[str], value: Any) -> "Worksheet":
-        from openpyxl.styles import Font, PatternFill
+    def _pairs(self, title: str, values: Array, formula: Cells | None = None) -> None:
+        """A sheet with a row for each query and a column for each key."""
+        self._sheet(title, self.queries, self.keys, values, formula)
 
-        sheet = self.book.create_sheet(title)
-        grey, bold = PatternFill("solid", fgColor="E6E8EC"), Font(bold=True)
+    def _sheet(
+        self, title: str, rows: Sequence[str], columns: Sequence[str], values: Array, formula: Cells | None = None
+    ) -> None:
+        """Numbers as they are, or as formulas that come to them. Names are text, also where they begin like a formula."""
+        sheet = self.book.add_worksheet(title)
+        shown = self.large if title == "Mask" else self.number
         for j, name in enumerate(columns):
-            _label(sheet.cell(1, j + 2), name, grey, bold)
+            sheet.write_string(0, j + 1, name, self.label)
         for i, name in enumerate(rows):
-            _label(sheet.cell(i + 2, 1), name, grey, bold)
+            sheet.write_string(i + 1, 0, name, self.label)
             for j in range(len(columns)):
-                cell = sheet.cell(i + 2, j + 2, value(i, j))
-                cell.number_format = "0.0000" if title != "Mask" else "0.0E+00;-0.0E+00;0"
-        sheet.freeze_panes = "B2"
-        return sheet
+                value = float(values[i, j])
+                if formula is None:
+                    sheet.write_number(i + 1, j + 1, value, shown)
+                else:
+                    sheet.write_formula(i + 1, j + 1, formula(i, j), shown, _cached(value))
+        sheet.freeze_panes(1, 1)
 
 
-def _label(cell: Any, text: str, fill: Any, font: Any) -> None:
-    """A name is text, also where it begins like a formula."""
-    cell.value = _plain(text)
-    cell.data_type, cell.fill, cell.font = "s", fill, font
+def _cached(value: float) -> Any:
+    """A formula's value as a workbook has it: what is no number is an error."""
+    return value if np.isfinite(value) else "#NUM!"
 
 
 def _named(place: int, piece: str) -> str:
-    return f"{place} {piece}"
+    return _plain(f"{place + 1} {piece}")
+
+
+def _counted(size: int) -> list[str]:
+    return [str(i + 1) for i in range(size)]
 
 
 def _plain(text: str) -> str:
@@ -232,13 +263,24 @@ def _plain(text: str) -> str:
 
 def _column(number: int) -> str:
     """The letters of the column after `number` others: 0 is A."""
-    from openpyxl.utils import get_column_letter
+    from xlsxwriter.utility import xl_col_to_name
 
-    return get_column_letter(number + 1)
+    return xl_col_to_name(number)
 
 
-def _turned(sheet: str, i: int, j: int, d: int) -> str:
-    """A number of a query or key turned by its position (Su et al. 2021): pairs (2r, 2r + 1), angle i / 10000^(2r / d)."""
+def _turned(x: Array) -> Array:
+    """Queries or keys [n, d] turned by their positions (Su et al. 2021): pairs (2r, 2r + 1), angle i / 10000^(2r / d)."""
+    d = x.shape[1]
+    angles = np.arange(len(x))[:, None] / 10000.0 ** (np.arange(0, d, 2) / d)
+    even, odd = x[:, 0::2], x[:, 1::2]
+    out = np.empty_like(x)
+    out[:, 0::2] = even * np.cos(angles) - odd * np.sin(angles)
+    out[:, 1::2] = even * np.sin(angles) + odd * np.cos(angles)
+    return out
+
+
+def _turning(sheet: str, i: int, j: int, d: int) -> str:
+    """The formula of one number of `_turned`."""
     pair = j // 2
     even, odd = (f"{sheet}!{_column(2 * pair + k + 1)}{i + 2}" for k in (0, 1))
     angle = f"{i}/10000^({2 * pair}/{d})"

@@ -15,6 +15,14 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** Groups of four bytes put together again, of which the file holds all first bytes, then all second ones and so on. */
+export function joined(bytes: Uint8Array): Uint8Array {
+  const groups = bytes.length >> 2;
+  const found = bytes.slice();
+  for (let i = 0; i < groups * 4; i++) found[i] = bytes[(i & 3) * groups + (i >> 2)];
+  return found;
+}
+
 async function gunzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -35,7 +43,7 @@ export class OfflineHost implements Host {
 
   /** Opens the data that `text` (gzip in base64) holds; `page` is the page as it was saved, to save it again. */
   static async open(text: string, page: string): Promise<OfflineHost> {
-    const bytes = await gunzip(fromBase64(text.trim()));
+    const bytes = joined(await gunzip(fromBase64(text.trim())));
     const { metadata, tensors } = readSafetensors(bytes);
     const part = <T>(name: string): T => JSON.parse(metadata[name]);
     return new OfflineHost(bytes, page, part("manifest"), part("models"), part("code"), tensors);
@@ -90,15 +98,14 @@ export class OfflineHost implements Host {
 export function maxPool(tensor: Tensor, size: number): Tensor {
   const [rows, columns] = tensor.shape.slice(-2);
   if (rows <= size && columns <= size) return tensor;
-  const [tall, wide] = [Math.ceil(rows / size), Math.ceil(columns / size)];
-  const [newRows, newColumns] = [Math.ceil(rows / tall), Math.ceil(columns / wide)];
+  const [newRows, newColumns] = [Math.min(rows, size), Math.min(columns, size)];
   const outer = tensor.data.length / (rows * columns);
   const data = new Float32Array(outer * newRows * newColumns).fill(-Infinity);
   for (let o = 0; o < outer; o++)
     for (let r = 0; r < rows; r++) {
-      const row = (o * newRows + Math.floor(r / tall)) * newColumns;
+      const row = (o * newRows + Math.floor((r * newRows) / rows)) * newColumns;
       for (let c = 0; c < columns; c++) {
-        const at = row + Math.floor(c / wide);
+        const at = row + Math.floor((c * newColumns) / columns);
         data[at] = Math.max(data[at], tensor.data[(o * rows + r) * columns + c]);
       }
     }

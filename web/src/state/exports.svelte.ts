@@ -2,6 +2,9 @@
 import { untrack } from "svelte";
 import type { Surface } from "../surface/surface";
 
+/** Said in every file of JSON. */
+export const COUNTING = "layers, heads and steps from 1; in addresses from 0, as in the checkpoint";
+
 export interface Table {
   columns: string[];
   rows: (string | number)[][];
@@ -22,7 +25,7 @@ export interface ViewExports {
   json?: () => unknown;
   /** Word links as they are on screen; without it the server gives those of the best head. */
   pharaoh?: () => string;
-  /** Arguments of the server's exports: stack, layer, head, query. */
+  /** Arguments of the server's exports: stack, layer, head, from 0. */
   args?: () => Record<string, string>;
 }
 

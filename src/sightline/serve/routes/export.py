@@ -20,10 +20,13 @@ async def export(
     stack: Annotated[str, Query(max_length=40)] = "encoder.self_attn",
     layer: Place = None,
     head: Place = None,
+    data: Literal["view", "run", "model"] = "run",
 ) -> Response:
-    """The file. `stack`, `layer` and `head` say which head a workbook or word links are of."""
+    """The file. `stack`, `layer` and `head`, from 0 as in the manifest, say which head a workbook or word links are of; `data`
+    how much a page holds.
+    """
     state = request.app.state
-    data = await state.do(exported, state.workshop, id, form, lang, stack, layer, head)
+    found = await state.do(exported, state.workshop, id, form, lang, stack, layer, head, data)
     ending, kind = FORMS[form]
     headers = {"content-disposition": f'attachment; filename="sightline-{id}.{ending}"', "cache-control": "no-store"}
-    return Response(data, 200, headers, kind)
+    return Response(found, 200, headers, kind)
