@@ -10,11 +10,20 @@ const target = process.argv[2] ?? here("../src/sightline/serve/static");
 
 await build({ root: here("."), configFile: here("vite.config.ts"), logLevel: "warn" });
 const read = (name) => readFileSync(here(`dist/${name}`), "utf8");
-const js = read("app.js").trimEnd() + "\n";
 const css = read("app.css").trimEnd() + "\n";
 const page = read("index.html");
 const texts = { en: "en.json", zh: "zh-CN.json" };
 for (const [lang, name] of Object.entries(texts)) texts[lang] = JSON.parse(readFileSync(here(`src/i18n/${name}`), "utf8"));
+
+// The names of texts stand all over the code, so there they are numbers. Those that the code puts together, `error.${code}`, keep their names.
+const names = Object.keys(texts.en);
+const code = read("app.js").trimEnd() + "\n";
+const literal = /(["'`])([a-z]+\.[\w.]+)\1/g;
+const whole = new Set([...code.matchAll(literal)].map((found) => found[2]));
+const families = [...code.matchAll(/`([a-z]+\.[\w.]*)\$\{/g)].map((found) => found[1]);
+const short = new Map(names.filter((name) => whole.has(name) && !families.some((family) => name.startsWith(family))).map((name, i) => [name, i.toString(36)]));
+const js = code.replaceAll(literal, (all, quote, name) => (short.has(name) ? quote + short.get(name) + quote : all));
+for (const lang of Object.keys(texts)) texts[lang] = Object.fromEntries(names.map((name) => [short.get(name) ?? name, texts[lang][name]]));
 
 // A script ends at "</script" and changes its meaning at "<!--", wherever they stand, in strings too.
 const inScript = (code) => code.replaceAll(/<(?=\/script|!--|script)/gi, "\\x3c");
