@@ -12,7 +12,8 @@ const between = (low: number, value: number, high: number): number => Math.max(l
 /** `zoom` kept within a map of `rows` x `columns`, at most `most` times as large. */
 export function within({ scale, row, column }: Zoom, rows: number, columns: number, most: number): Zoom {
   const kept = between(1, scale || 1, most);
-  return { scale: kept, row: between(0, row || 0, rows - rows / kept), column: between(0, column || 0, columns - columns / kept) };
+  const first = (at: number, all: number): number => between(0, at || 0, all - all / kept);
+  return { scale: kept, row: first(row, rows), column: first(column, columns) };
 }
 
 /** `factor` times larger; what is at `row` and `column` stays where it is on the screen. */
