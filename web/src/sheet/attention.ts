@@ -1,6 +1,6 @@
 /** Attention laid out as a sheet: one block for each matrix that a learner writes down. */
 
-import { type Expression, type Id, dot, exp, hidden, largest, minus, number, over, ref, root, square, sum } from "./expression";
+import { type Expression, type Id, dot, exp, largest, minus, number, over, ref, root, square, sum } from "./expression";
 import { type Block, Sheet } from "./sheet";
 import type { Switches } from "./workbook";
 
@@ -42,7 +42,7 @@ export function softmaxBlocks(
     {
       ...rest,
       name: `e${suffix}`,
-      title: switches.argmax ? "max" : "e^s",
+      title: switches.argmax ? "max" : `e^${/^\w′?$/.test(scores.symbol) ? scores.symbol : `(${scores.symbol})`}`,
       rows,
       cols: [...cols, "Σ"],
       kind: "exp",
@@ -79,9 +79,9 @@ export function headBlocks(
   labels: { queries: string[]; keys: string[] },
   cells: { q: Id[][]; k: Id[][]; v: Id[][] },
   switches: Switches,
-  options: { head?: number; allowed?: (i: number, j: number) => boolean; fold?: number },
+  options: { head?: number; mask?: Block; fold?: number },
 ): { scores: Block; weights: Block; z: Block } {
-  const { head, allowed, fold } = options;
+  const { head, mask, fold } = options;
   const common = { rows: labels.queries, cols: labels.keys, kind: "plain" as const, pairs: true, ...(head === undefined ? {} : { head }) };
   const dHead = cells.q[0]!.length;
   const scores = sheet.add({ ...common, step: "scores", name: `S${suffix}`, title: "Q·Kᵀ", symbol: "q·k" }, (i, j) =>
@@ -95,16 +95,7 @@ export function headBlocks(
       (i, j) => over(ref(from.ids[i]![j]!, true), root(number(dHead))),
     );
   }
-  if (allowed) {
-    const from = last;
-    last = sheet.add(
-      { ...common, step: "mask", name: `M${suffix}`, title: "+ mask", titleKey: "hand.block.mask", symbol: "s" },
-      (i, j) => {
-        const own = ref(from.ids[i]![j]!);
-        return switches.mask && !allowed(i, j) ? hidden(own) : sum(own, number(0));
-      },
-    );
-  }
+  if (mask) last = maskedBlock(sheet, last, mask, { ...common, name: `M${suffix}` });
   const weights = softmaxBlocks(sheet, last, suffix, switches, { step: "softmax", ...(head === undefined ? {} : { head }) });
   const dValue = cells.v[0]!.length;
   const z = sheet.add(
@@ -122,6 +113,21 @@ export function headBlocks(
     (i, j) => dot(weights.ids[i]!, cells.v.map((row) => row[j]!)),
   );
   return { scores, weights, z };
+}
+
+/** Zero where looking is allowed, minus infinity where it is not. */
+export function maskBlock(sheet: Sheet, labels: Pick<Block, "rows" | "cols"> & { head?: number }, allowed: (i: number, j: number) => boolean): Block {
+  return sheet.add(
+    { ...labels, step: "mask", kind: "mask", name: "B", title: "mask", titleKey: "hand.block.mask_table", symbol: "mask", pairs: true },
+    (i, j) => (allowed(i, j) ? 0 : -Infinity),
+  );
+}
+
+export function maskedBlock(sheet: Sheet, scores: Block, mask: Block, common: Pick<Block, "name" | "rows" | "cols" | "kind"> & { head?: number }): Block {
+  return sheet.add(
+    { ...common, pairs: true, step: "mask", title: `${scores.symbol} + mask`, titleKey: "hand.block.mask", symbol: "s′" },
+    (i, j) => sum(ref(scores.ids[i]![j]!), ref(mask.ids[i]![j]!)),
+  );
 }
 
 export function attentionSheet(spec: AttentionSpec, switches: Switches): Sheet {
@@ -171,11 +177,12 @@ export function attentionSheet(spec: AttentionSpec, switches: Switches): Sheet {
   });
   const [q, k, v] = parts as [Block, Block, Block];
 
+  const mask = spec.causal && maskBlock(sheet, { rows: queries, cols: keys }, (i, j) => !switches.mask || j <= i);
   const z = count(heads).map((_, h) => {
     const cut = (block: Block) => block.ids.map((row) => row.slice(h * size, (h + 1) * size));
     return headBlocks(sheet, heads > 1 ? String(h + 1) : "", { queries, keys }, { q: cut(q), k: cut(k), v: cut(v) }, switches, {
       ...(heads > 1 ? { head: h } : {}),
-      ...(spec.causal ? { allowed: (i: number, j: number) => j <= i } : {}),
+      ...(mask ? { mask } : {}),
     }).z;
   });
   if (!spec.wo) return sheet;

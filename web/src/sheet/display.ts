@@ -1,6 +1,6 @@
 /** How cells are called and numbers written. */
 
-import { type Id, type Words, spoken, spreadsheet } from "./expression";
+import { type Id, type Line, type Words, spoken, spreadsheet } from "./expression";
 import type { Block, Sheet } from "./sheet";
 
 /** Whole numbers as they are, others with so many digits; a real minus sign. */
@@ -9,18 +9,22 @@ export function show(x: number, digits = 2): string {
   if (x === Infinity) return "∞";
   if (x === -Infinity) return "−∞";
   if (Math.abs(x) >= 1e6) return x.toExponential(digits).replace("-", "−").replace("e+", "e");
-  const text = Number.isInteger(x) ? String(x) : x.toFixed(digits);
+  const whole = Math.round(x);
+  const text = Math.abs(x - whole) < 1e-12 ? String(whole) : x.toFixed(digits);
   return (/^-0\.?0*$/.test(text) ? text.slice(1) : text).replace("-", "−");
 }
 
-/** A number as somebody types it: with a minus of any kind, a decimal comma, or a fraction such as 1/3. Null if it is none. */
+/** A number as somebody types it: full-width or not, with a minus of any kind, a decimal comma, or a fraction such as 1/3. Null if it is none. */
 export function parse(text: string): number | null {
-  const plain = text.trim().replace(/[−–]/g, "-").replace(",", ".");
+  const plain = text.normalize("NFKC").trim().replace(/[−–—]/g, "-").replace("⁄", "/").replaceAll("。", ".");
+  if (/^-(∞|inf)$/i.test(plain)) return -Infinity;
+  // 1,000 is a thousand for some and one for others.
+  if (/^[+-]?[1-9]\d{0,2}(,\d{3})+$/.test(plain)) return null;
   const number = "[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[+-]?\\d+)?";
-  const found = new RegExp(`^(${number})(?:/(${number}))?$`, "i").exec(plain);
+  const found = new RegExp(`^(${number})(?:/(${number}))?$`, "i").exec(plain.replace(",", "."));
   if (!found) return null;
   const value = Number(found[1]) / (found[2] === undefined ? 1 : Number(found[2]));
-  return Number.isFinite(value) ? value : null;
+  return Number.isFinite(value) || found[2] === undefined ? value : null;
 }
 
 export function blockOf(sheet: Sheet, id: Id): Block {
@@ -56,7 +60,7 @@ export function arithmetic(
   values: ReadonlyMap<Id, number>,
   id: Id,
   options: { digits?: number; limit?: number; held?: ReadonlyMap<Id, number>; more: Words["more"] },
-): string[] {
+): Line[] {
   const { terms } = sheet.cell(id);
   if (!terms || options.held?.has(id)) return [];
   const digits = options.digits ?? 2;
@@ -81,11 +85,11 @@ function field(text: string): string {
 
 /** A label that no spreadsheet takes for a formula. */
 function label(text: string): string {
-  return field(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+  return field(/^\s*[=+\-@＝＋－＠]|^[\t\r]/.test(text) ? `'${text}` : text);
 }
 
-/** The sheet as CSV (RFC 4180) with its formulas: a spreadsheet program computes it again, and goes on doing so. */
-export function csv(sheet: Sheet, held: ReadonlyMap<Id, number>, title: (block: Block) => string): string {
+/** The sheet as CSV (RFC 4180) with its formulas: a spreadsheet program computes it again, and goes on doing so. `secret` cells are left to be found. */
+export function csv(sheet: Sheet, held: ReadonlyMap<Id, number>, title: (block: Block) => string, secret: (id: Id) => boolean = () => false): string {
   const places = new Map<Id, string>();
   let line = 1;
   for (const block of sheet.blocks) {
@@ -102,9 +106,10 @@ export function csv(sheet: Sheet, held: ReadonlyMap<Id, number>, title: (block: 
     block.ids.forEach((ids, i) => {
       const cells = ids.map((id) => {
         const cell = sheet.cell(id);
-        const own = held.get(id);
-        if (own !== undefined) return String(own);
-        return cell.terms ? field(`=${spreadsheet(cell.terms, (other) => places.get(other)!)}`) : String(cell.given);
+        if (secret(id)) return "?";
+        const own = held.get(id) ?? (cell.terms ? undefined : cell.given);
+        if (own !== undefined) return own === -Infinity ? "-1E+308" : String(own);
+        return field(`=${spreadsheet(cell.terms!, (other) => places.get(other)!)}`);
       });
       lines.push([label(block.rows[i]!), ...cells].join(","));
     });

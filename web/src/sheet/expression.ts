@@ -12,8 +12,7 @@ export type Expression =
   | { op: "root"; a: Expression }
   | { op: "square"; a: Expression }
   | { op: "exp"; a: Expression; row: Expression[] } // less the row's maximum, where the number would overflow
-  | { op: "largest"; a: Expression; row: Expression[] } // 1 for the first largest of the row, otherwise 0
-  | { op: "hidden"; a: Expression }; // minus infinity: a score behind the mask
+  | { op: "largest"; a: Expression; row: Expression[] }; // 1 for the first largest of the row, otherwise 0
 
 export const number = (value: number): Expression => ({ op: "number", value });
 export const ref = (id: Id, inline = false): Expression => (inline ? { op: "ref", id, inline } : { op: "ref", id });
@@ -25,7 +24,6 @@ export const root = (a: Expression): Expression => ({ op: "root", a });
 export const square = (a: Expression): Expression => ({ op: "square", a });
 export const exp = (a: Expression, row: Expression[]): Expression => ({ op: "exp", a, row });
 export const largest = (a: Expression, row: Expression[]): Expression => ({ op: "largest", a, row });
-export const hidden = (a: Expression): Expression => ({ op: "hidden", a });
 export const dot = (a: Id[], b: Id[]): Expression => sum(...a.map((id, i) => product(ref(id), ref(b[i]!))));
 
 export type Lookup = (id: Id) => number;
@@ -72,8 +70,6 @@ export function evaluate(e: Expression, value: Lookup): number {
       const first = own.indexOf(max);
       return max > -Infinity && e.row[first] && same(e.row[first], e.a) ? 1 : 0;
     }
-    case "hidden":
-      return -Infinity;
   }
 }
 
@@ -125,10 +121,11 @@ function print(e: Expression, leaf: Leaf, words: Words, names = false): string {
       return leaf(e);
     case "sum": {
       const limit = words.limit ?? 8;
-      if (e.of.length <= limit + 1) return e.of.map(inner).join(" + ");
+      const added = (of: Expression[]) => of.map((each, i) => { const text = inner(each); return i && text.startsWith("−") ? `(${text})` : text; }).join(" + ");
+      if (e.of.length <= limit + 1) return added(e.of);
       const rest = e.of.slice(limit);
       const total = rest.reduce((part, each) => part + evaluate(each, words.value), 0);
-      return `${e.of.slice(0, limit).map(inner).join(" + ")} + ${words.more(rest.length, total)}`;
+      return `${added(e.of.slice(0, limit))} + ${words.more(rest.length, total)}`;
     }
     case "product":
       return e.of.map(wrapped).join("·");
@@ -148,8 +145,6 @@ function print(e: Expression, leaf: Leaf, words: Words, names = false): string {
     }
     case "largest":
       return `[${inner(e.a)} = max(${e.row.map(inner).join(", ")})]`;
-    case "hidden":
-      return `${inner(e.a)} + (−∞)`;
   }
 }
 
@@ -165,44 +160,79 @@ function asVectors(e: Expression, words: Words): string | null {
 }
 
 /** One level less: what is inside each term is worked out. */
-function reduced(e: Expression, words: Words): string | null {
+function reduced(e: Expression, words: Words): Expression | null {
   const value = (each: Expression) => number(evaluate(each, words.value));
-  const leaf: Leaf = (each) => words.show(each.op === "ref" ? words.value(each.id) : each.value);
-  if (e.op === "sum" && e.of.some(composite)) return print(sum(...e.of.map(value)), leaf, words);
-  if (e.op === "over" && (composite(e.a) || composite(e.b) || isInline(e.a)))
-    return print(over(value(e.a), value(e.b)), leaf, words);
-  if (e.op === "minus" && (composite(e.a) || composite(e.b))) return print(minus(value(e.a), value(e.b)), leaf, words);
+  if (e.op === "sum" && e.of.some(composite)) return sum(...e.of.map(value));
+  if (e.op === "over" && (composite(e.a) || composite(e.b) || isInline(e.a))) return over(value(e.a), value(e.b));
+  if (e.op === "minus" && (composite(e.a) || composite(e.b))) return minus(value(e.a), value(e.b));
   return null;
 }
 
 const isInline = (e: Expression): boolean => e.op === "ref" && e.inline === true;
 
-/** The arithmetic, from names to the result, each line equal to the one before: names, numbers, one step on, the value. */
-export function spoken(e: Expression, words: Words): string[] {
-  const numbers = (each: Expression): string =>
-    print(
-      each,
-      (x) => {
-        const terms = x.op === "ref" && x.inline ? words.terms?.(x.id) : undefined;
-        if (terms && composite(terms)) return numbers(terms);
-        return words.show(x.op === "ref" ? words.value(x.id) : x.value);
-      },
-      words,
-    );
-  const named = (each: Expression): string => {
-    const together = asVectors(each, words);
-    if (together) return together;
-    const leaf: Leaf = (x) => {
-      const terms = x.op === "ref" && x.inline ? words.terms?.(x.id) : undefined;
-      if (terms && composite(terms)) return named(terms);
-      return x.op === "ref" ? words.name(x.id) : words.show(x.value);
-    };
-    return print(each, leaf, words, true);
+/** A line of arithmetic, and whether it is equal to the line before, or only nearly so, for it shows rounded numbers. */
+export interface Line {
+  text: string;
+  exact: boolean;
+}
+
+/** The arithmetic, from names to the result: names, numbers, one step on, the value. */
+export function spoken(e: Expression, words: Words): Line[] {
+  const own = (x: Expression): Expression | undefined => {
+    const terms = x.op === "ref" && x.inline ? words.terms?.(x.id) : undefined;
+    return terms && composite(terms) ? terms : undefined;
   };
+  const of = (x: Expression) => (x.op === "ref" ? words.value(x.id) : (x as { value: number }).value);
+  const numbers = (each: Expression): string => print(each, (x) => { const terms = own(x); return terms ? numbers(terms) : words.show(of(x)); }, words);
+  const named = (each: Expression): string =>
+    asVectors(each, words) ??
+    print(each, (x) => { const terms = own(x); return terms ? named(terms) : x.op === "ref" ? words.name(x.id) : words.show(x.value); }, words, true);
+
+  const rounded = (x: number): number => (Number.isFinite(x) ? Number(words.show(x).replaceAll("−", "-")) : x);
+  /** What a line comes to if one goes by the numbers that it shows. */
+  const says = (each: Expression): number => {
+    const terms = own(each);
+    if (terms) return says(terms);
+    switch (each.op) {
+      case "number":
+      case "ref":
+        return rounded(of(each));
+      case "sum": {
+        const limit = words.limit ?? 8;
+        const cut = each.of.length > limit + 1 ? limit : each.of.length;
+        const rest = each.of.slice(cut).reduce((part, one) => part + evaluate(one, words.value), 0);
+        return each.of.slice(0, cut).reduce((part, one) => part + says(one), rounded(rest));
+      }
+      case "largest":
+        return evaluate(each, words.value);
+      case "exp":
+        return Math.exp(says(each.a) - rounded(shift(each.row, words.value)));
+      case "product":
+        return each.of.reduce((part, one) => part * says(one), 1);
+      case "minus":
+      case "over":
+        return evaluate({ op: each.op, a: number(says(each.a)), b: number(says(each.b)) }, words.value);
+      default:
+        return evaluate({ op: each.op, a: number(says(each.a)) }, words.value);
+    }
+  };
+
+  const value = evaluate(e, words.value);
   const names = named(e);
-  const last = words.show(evaluate(e, words.value));
-  const lines = [names, numbers(e), reduced(e, words), last];
-  return lines.filter((line, i): line is string => line !== null && (i === 0 || line !== lines[i - 1]));
+  const next = reduced(e, words);
+  const shown = [{ text: numbers(e), says: says(e) }, ...(next ? [{ text: numbers(next), says: says(next) }] : []), { text: words.show(value), says: rounded(value) }];
+  const lines: Line[] = [{ text: names, exact: true }];
+  let before = value;
+  for (const line of shown) {
+    if (line.text !== lines.at(-1)!.text) lines.push({ text: line.text, exact: close(before, line.says) });
+    before = line.says;
+  }
+  return lines;
+}
+
+/** Two numbers that nobody could tell apart. */
+export function close(a: number, b: number): boolean {
+  return Object.is(a, b) || a === b || Math.abs(a - b) <= 1e-12 * Math.max(1, Math.abs(a), Math.abs(b));
 }
 
 /** As a spreadsheet writes it; `place` gives the address of a cell. */
@@ -230,7 +260,5 @@ export function spreadsheet(e: Expression, place: (id: Id) => string): string {
       return `EXP(${inner(e.a)})`;
     case "largest":
       return `IF(${inner(e.a)}=MAX(${row(e.row)}),1,0)`;
-    case "hidden":
-      return `-1E+308`;
   }
 }

@@ -42,6 +42,9 @@ export interface Lesson {
   sizes?: readonly number[];
 }
 
+/** The sentence that the lesson on cross-attention translates into Chinese, in every language of the page. */
+const SOURCE = ["I", "love", "you"];
+
 const X = [
   [1, 0, 1, 0],
   [0, 2, 0, 1],
@@ -221,6 +224,11 @@ function lookupSheet(switches: Switches, labels: Labels): Sheet {
     );
     answer(suffix, weights, "lookup", head, "hand.block.answer");
   });
+  /** What q asks for, put together from the signs that it holds. */
+  const asked = (value: (j: number) => number): string => {
+    const found = signs.filter((_, j) => value(j) > 0).join(people[0]!.includes(" ") ? " " : "");
+    return found || "q";
+  };
   const rows = [signs[0]!];
   const q = sheet.add(
     { step: "scores", kind: "plain", name: "q", title: "q", titleKey: "hand.block.query", symbol: "q", rows, cols: signs, head: 2 },
@@ -236,6 +244,7 @@ function lookupSheet(switches: Switches, labels: Labels): Sheet {
   );
   const weights = softmaxBlocks(sheet, scores, "", switches, { step: "softmax", head: 2 });
   answer("", weights, "z", 2, "hand.block.answer");
+  sheet.relabel = (values) => sheet.rename(["q", "S", "e", "A", "Z"], [asked((j) => values.get(`q[1,${j + 1}]`)!)]);
   return sheet;
 }
 
@@ -326,7 +335,7 @@ export const LESSONS: readonly Lesson[] = [
       { id: "same", act: copy("W_Q", "W_K") },
       { id: "swap", act: copy("W_K", "W_Q") },
     ],
-    whys: ["sameword", "rows"],
+    whys: ["sameword"],
     quiz: ["S"],
     select: "S[2,3]",
   },
@@ -411,7 +420,7 @@ export const LESSONS: readonly Lesson[] = [
         attentionSheet(
           {
             queries: labels.target,
-            keys: labels.words,
+            keys: SOURCE,
             x: [
               [1, 0, 0, 1],
               [0, 1, 1, 0],
@@ -466,7 +475,7 @@ export const LESSONS: readonly Lesson[] = [
     ],
     whys: ["position", "decoderorder"],
     quiz: ["Δ"],
-    select: "Δ[2,1]",
+    select: "Zb[2,1]",
   },
   {
     id: "block",

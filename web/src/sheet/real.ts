@@ -6,8 +6,8 @@ import { normalise, rotary } from "../engine/transformer";
 import type { Manifest, Stack, Token } from "../pack/contract";
 import type { Host } from "../pack/host";
 import type { Tensor } from "../pack/safetensors";
-import { softmaxBlocks } from "./attention";
-import { dot, hidden, number, over, product, ref, root, square, sum } from "./expression";
+import { maskBlock, maskedBlock, softmaxBlocks } from "./attention";
+import { dot, number, over, product, ref, root, square, sum } from "./expression";
 import { Sheet } from "./sheet";
 import type { Switches } from "./workbook";
 
@@ -20,6 +20,8 @@ export interface RealHead {
   core: Core | null;
   queries: string[];
   keys: string[];
+  /** Which of them are words, or pieces of words: no tags, no punctuation. */
+  words: { queries: boolean[]; keys: boolean[] };
   /** Each a matrix for every query head. */
   q: Matrix[];
   k: Matrix[];
@@ -34,7 +36,22 @@ export interface RealHead {
 }
 
 export function label(token: Token): string {
-  return token.special ? token.piece : token.text.trim() || token.piece;
+  return token.special ? token.piece : token.text.trim() || (token.piece === "▁" ? "␣" : token.piece);
+}
+
+const isWord = (token: Token): boolean => !token.special && /[\p{L}\p{N}]/u.test(token.text);
+
+/** The word that looks, and the other word that it looks at, with the largest weight in a head; of one query, where it is given. */
+export function strongest({ words, weights, address }: RealHead, h: number, query?: number): [number, number] {
+  const [queries, keys] = [words.queries.length, words.keys.length];
+  let [best, most]: [[number, number], number] = [[query ?? 0, 0], -1];
+  for (let i = query ?? 0; i < (query === undefined ? queries : query + 1); i++)
+    for (let j = 0; j < keys; j++) {
+      const weight = weights[h]!.data[i * keys + j]!;
+      const fits = words.keys[j] && (query !== undefined || words.queries[i]) && (i !== j || !address.endsWith("self_attn"));
+      if (fits && weight > most) [best, most] = [[i, j], weight];
+    }
+  return best;
 }
 
 export function addressOf(stack: Stack, layer: number): string {
@@ -83,6 +100,7 @@ export async function loadHead(host: Host, manifest: Manifest, stack: Stack, lay
     core,
     queries: sides[info.q],
     keys: sides[info.k],
+    words: { queries: manifest[info.q].tokens.map(isWord), keys: manifest[info.k].tokens.map(isWord) },
     q: heads(of("q")),
     k: heads(of("k")),
     v: heads(of("v")),
@@ -157,12 +175,7 @@ export function realSheet(real: RealHead, h: number, query: number, switches: Sw
       },
     );
   }
-  if (real.causal) {
-    const from = last;
-    last = sheet.add({ ...row, step: "mask", name: "M", title: "+ mask", titleKey: "hand.block.mask", symbol: "s" }, (_, j) =>
-      switches.mask && j > query ? hidden(ref(from.ids[0]![j]!)) : sum(ref(from.ids[0]![j]!), number(0)),
-    );
-  }
+  if (real.causal) last = maskedBlock(sheet, last, maskBlock(sheet, { rows, cols: seen, head: h }, (_, j) => !switches.mask || j <= query), { ...row, name: "M" });
   const weights = softmaxBlocks(sheet, last, "", switches, { step: "softmax", head: h });
   const vs = sheet.add(
     { ...plain, step: "z", name: "V", title: "V", symbol: "v", rows: seen, cols: count(v.cols), fold: SHOWN },
@@ -187,7 +200,7 @@ export function realSheet(real: RealHead, h: number, query: number, switches: Sw
     (i, j) => projections.o.data[i * width + j]!,
   );
   const bias = projections.oBias;
-  const b = bias && sheet.add({ kind: "plain", step: "out", name: "b", title: "b_O", symbol: "b", rows: ["b"], cols: outs }, (_, j) => bias.data[j]!);
+  const b = bias && sheet.add({ kind: "plain", step: "out", name: "b", title: "b_O", symbol: "b", rows: ["b"], cols: outs, shape }, (_, j) => bias.data[j]!);
   const parts = sheet.add(
     { kind: "plain", step: "out", name: "H", title: "z_h·W_O", titleKey: "hand.block.contributions", symbol: "H", rows: names.map((name) => name.replace("_", "")), cols: outs, rowHeads: names.map((_, i) => i), only: "sum" },
     (i, j) => dot(concat.ids[i]!, all.ids[j]!.slice(i * v.cols, (i + 1) * v.cols)),

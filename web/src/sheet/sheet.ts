@@ -33,7 +33,7 @@ export interface Block {
   /** Whose columns, or rows, these are. */
   columnHeads?: number[];
   rowHeads?: number[];
-  kind: "plain" | "weights" | "exp";
+  kind: "plain" | "weights" | "exp" | "mask";
   shape: string;
   /** The letter that names its cells, and whether they are named by pairs of words: s(you, love). */
   symbol: string;
@@ -50,6 +50,8 @@ export interface Block {
 export class Sheet {
   readonly cells = new Map<Id, Cell>();
   readonly blocks: Block[] = [];
+  /** Gives rows the names that follow from the numbers. */
+  relabel?: (values: ReadonlyMap<Id, number>) => void;
   private readers: Map<Id, Id[]> | null = null;
 
   /** A block of cells; what `make` gives for a cell is its number or its terms. Its cells are called name[row,column], from 1. */
@@ -78,6 +80,11 @@ export class Sheet {
 
   block(name: string): Block | undefined {
     return this.blocks.find((each) => each.name === name);
+  }
+
+  /** Other names for the rows of blocks; whoever shows a block sees that it is another one. */
+  rename(names: readonly string[], rows: string[]): void {
+    this.blocks.forEach((block, i) => names.includes(block.name) && (this.blocks[i] = { ...block, rows }));
   }
 
   cell(id: Id): Cell {

@@ -1,6 +1,6 @@
 /** A sheet that is worked on: numbers written into it, switches, ghosts of what was there before, undo and redo. */
 
-import type { Id } from "./expression";
+import { type Id, close } from "./expression";
 import type { Sheet } from "./sheet";
 
 export interface Switches {
@@ -17,6 +17,8 @@ export const SWITCHES: Switches = { scale: true, mask: true, positions: true, ar
 interface Snapshot {
   held: ReadonlyMap<Id, number>;
   switches: Switches;
+  /** What ghosts show: the numbers of the beginning, or those that were thrown. */
+  start: ReadonlyMap<Id, number>;
 }
 
 export interface View {
@@ -25,20 +27,21 @@ export interface View {
   /** Numbers written by hand, in given and in derived cells. */
   held: ReadonlyMap<Id, number>;
   switches: Switches;
-  /** Values before the last change, of the cells that it changed. */
+  /** Values at the beginning, of the cells that have another one now. */
   ghosts: ReadonlyMap<Id, number>;
-  /** How many cells that depend on the last change have changed, of how many. */
-  changed: number;
-  downstream: number;
-  /** The cells that were written into by the last change. */
+  /** The cells with a ghost that were written into, and those that depend on them: all derived ones after a switch. */
   written: readonly Id[];
+  reached: ReadonlySet<Id>;
   canUndo: boolean;
   canRedo: boolean;
 }
 
-/** Two numbers that nobody could tell apart. */
-export function equal(a: number, b: number): boolean {
-  return Object.is(a, b) || a === b || Math.abs(a - b) <= 1e-12 * Math.max(1, Math.abs(a), Math.abs(b));
+/** The largest number that may be written: all that follows from it stays finite. */
+export const LARGEST = 1e6;
+
+/** Whether a cell may hold a number. Minus infinity stands in masks alone. */
+export function writable(sheet: Sheet, id: Id, value: number): boolean {
+  return Math.abs(value) <= LARGEST || (value === -Infinity && sheet.block(sheet.cell(id).block)!.kind === "mask");
 }
 
 export class Workbook {
@@ -51,42 +54,35 @@ export class Workbook {
 
   constructor(make: (switches: Switches) => Sheet, switches: Switches = SWITCHES) {
     this.make = make;
-    this.now = this.first = { held: new Map(), switches };
     const sheet = make(switches);
-    this.current = this.seen(sheet, sheet.evaluate(new Map()), new Map(), []);
+    this.now = this.first = { held: new Map(), switches, start: sheet.evaluate(new Map()) };
+    this.current = this.seen(sheet);
   }
 
   get view(): View {
     return this.current;
   }
 
-  private seen(sheet: Sheet, values: ReadonlyMap<Id, number>, before: ReadonlyMap<Id, number>, written: Id[]): View {
-    const { held, switches } = this.now;
+  private seen(sheet: Sheet): View {
+    const { switches, start } = this.now;
+    const held = new Map([...this.now.held].filter(([id]) => sheet.cells.has(id)));
+    const values = sheet.evaluate(held);
+    sheet.relabel?.(values);
     const ghosts = new Map<Id, number>();
     for (const [id, value] of values) {
-      const old = before.get(id);
-      if (old !== undefined && !equal(old, value)) ghosts.set(id, old);
+      const old = start.get(id);
+      if (old !== undefined && !close(old, value)) ghosts.set(id, old);
     }
-    let reached: ReadonlySet<Id> = new Set();
-    if (before.size)
-      reached = written.length
-        ? sheet.downstream(written, held)
-        : new Set([...sheet.cells.values()].filter((cell) => cell.terms).map((cell) => cell.id));
-    let changed = 0;
-    for (const id of ghosts.keys()) if (reached.has(id)) changed++;
-    const canUndo = this.past.length > 0;
-    const canRedo = this.future.length > 0;
-    return { sheet, values, held, switches, ghosts, changed, downstream: reached.size, written, canUndo, canRedo };
+    const written = [...held.keys()].filter((id) => ghosts.has(id));
+    const switched = switches !== this.first.switches && Object.entries(switches).some(([name, on]) => this.first.switches[name as keyof Switches] !== on);
+    const reached = switched ? new Set([...sheet.cells.values()].filter((cell) => cell.terms).map((cell) => cell.id)) : sheet.downstream(written, held);
+    return { sheet, values, held, switches, ghosts, written, reached, canUndo: this.past.length > 0, canRedo: this.future.length > 0 };
   }
 
   private show(next: Snapshot): void {
-    const before = this.current;
-    const sheet = next.switches === before.switches ? before.sheet : this.make(next.switches);
-    const held = new Map([...next.held].filter(([id]) => sheet.cells.has(id)));
-    this.now = { held, switches: next.switches };
-    const ids = new Set([...before.held.keys(), ...held.keys()]);
-    const written = [...ids].filter((id) => before.held.get(id) !== held.get(id));
-    this.current = this.seen(sheet, sheet.evaluate(held), before.values, before.sheet === sheet ? written : []);
+    const { sheet, switches } = this.current;
+    this.now = next;
+    this.current = this.seen(next.switches === switches ? sheet : this.make(next.switches));
   }
 
   private change(next: Snapshot): void {
@@ -100,21 +96,21 @@ export class Workbook {
     const held = new Map(this.now.held);
     for (const [id, value] of numbers) {
       const cell = this.current.sheet.cell(id);
-      if (!Number.isFinite(value)) throw new RangeError(`${value} cannot be written into ${id}`);
+      if (!writable(this.current.sheet, id, value)) throw new RangeError(`${value} cannot be written into ${id}`);
       if (!cell.terms && value === cell.given) held.delete(id);
       else held.set(id, value);
     }
-    this.change({ held, switches: this.now.switches });
+    this.change({ ...this.now, held });
   }
 
   /** Let a derived cell follow its sources again, a given one be what it was. */
   release(id: Id): void {
     const held = new Map(this.now.held);
-    if (held.delete(id)) this.change({ held, switches: this.now.switches });
+    if (held.delete(id)) this.change({ ...this.now, held });
   }
 
   switch(change: Partial<Switches>): void {
-    this.change({ held: this.now.held, switches: { ...this.now.switches, ...change } });
+    this.change({ ...this.now, switches: { ...this.now.switches, ...change } });
   }
 
   /** Everything as at the beginning. This can be undone too. */
@@ -122,21 +118,22 @@ export class Workbook {
     this.change(this.first);
   }
 
-  /** Small whole numbers into every block that allows them. */
+  /** Small whole numbers into every block that allows them: another sheet to begin with. */
   randomise(random: () => number = Math.random): void {
     const numbers: [Id, number][] = [];
     for (const block of this.current.sheet.blocks)
       if (block.random)
         for (const id of block.ids.flat())
           numbers.push([id, block.random[Math.floor(random() * block.random.length)]!]);
-    if (numbers.length) this.write(numbers);
+    if (!numbers.length) return;
+    this.write(numbers);
+    this.now = { ...this.now, start: this.current.values };
+    this.current = this.seen(this.current.sheet);
   }
 
   /** The same numbers on a sheet that is made anew: for other labels. */
   remake(): void {
-    const { ghosts, changed, downstream, written } = this.current;
-    const sheet = this.make(this.now.switches);
-    this.current = { ...this.seen(sheet, sheet.evaluate(this.now.held), new Map(), []), ghosts, changed, downstream, written };
+    this.current = this.seen(this.make(this.now.switches));
   }
 
   undo(): void {
