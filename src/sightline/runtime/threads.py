@@ -12,8 +12,9 @@ def processor_threads() -> int:
     """As many as torch takes: the cores that this process may use, each counted once whatever number of threads the processor
     runs on it, and at most what MKL_NUM_THREADS or else OMP_NUM_THREADS says. Where torch is loaded, it is asked.
     """
-    if "torch" in sys.modules:
-        return sys.modules["torch"].get_num_threads()
+    ask = getattr(sys.modules.get("torch"), "get_num_threads", None)  # another thread may be importing it
+    if ask is not None:
+        return ask()
     cores = len({_core(number) for number in _allowed()})
     for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         asked = re.match(r"\s*(\d+)", os.environ.get(name, ""))
