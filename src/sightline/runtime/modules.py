@@ -1,6 +1,7 @@
 """A model in memory as the library of the extra `native` takes it: what its modules are, whatever its settings once said."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from sightline.nn.embed import TokenEmbedding
 from sightline.nn.feedforward import ACTIVATIONS, FeedForward, Gated
 from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS, Rotary, Sinusoidal
-from sightline.runtime.native import NotNative, Parts, rotations, sinusoids
+from sightline.runtime.native import KNOWN, NotNative, Parts, rotations, sinusoids
 
 
 def parts_of_modules(model: EncoderDecoder) -> Parts:
@@ -29,7 +30,7 @@ def parts_of_modules(model: EncoderDecoder) -> Parts:
         norms += [norm for norm in (block.self_norm, block.cross_norm, block.ffn_norm) if norm is not None]
     attentions = [each for each in model.modules() if isinstance(each, SelfAttention | CrossAttention)]
     known = {
-        "attention": {_name(each.core, CORES) for each in attentions},
+        "attention": {_name(each.core, "attention", CORES) for each in attentions},
         "position": {_position(each) for each in (model.src_embed, model.tgt_embed)},
         "feedforward": {_feedforward(block.ffn) for block in blocks},
         "norm": {_norm(norm) for norm in norms},
@@ -58,17 +59,17 @@ def parts_of_modules(model: EncoderDecoder) -> Parts:
     return Parts(config, shapes, lambda name: weights[name].float().contiguous().numpy(), lambda: model, ids)
 
 
-def _name(module: nn.Module, table: dict[str, type]) -> str:
+def _name(module: nn.Module, key: str, table: Mapping[str, type]) -> str:
     """What settings call a module."""
-    for name, kind in table.items():
-        if type(module) is kind:
+    for name in KNOWN[key]:
+        if type(module) is table[name]:
             return name
     raise NotNative(f"its library does not know {type(module).__name__}")
 
 
 def _position(embed: TokenEmbedding) -> str:
     position = embed.position
-    name, size = _name(position, POSITIONS), position.d_model
+    name, size = _name(position, "position", POSITIONS), position.d_model
     if isinstance(position, Sinusoidal):
         own, table = position.table, sinusoids(position.max_len, size)
     elif isinstance(position, Rotary):
@@ -93,7 +94,7 @@ def _feedforward(ffn: nn.Module) -> str:
 
 
 def _norm(norm: nn.Module) -> str:
-    name = _name(norm, NORMS)
+    name = _name(norm, "norm", NORMS)
     if norm.eps != NORMS[name](1).eps:
         raise NotNative(f"its library does not know {type(norm).__name__} with eps = {norm.eps}")
     return name
