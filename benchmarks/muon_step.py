@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 from sightline.models.build import build_model
 from sightline.training.devices import best_device, choose_precision
 from sightline.training.optim import Muon, make_optimizer

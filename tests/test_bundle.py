@@ -1,9 +1,14 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from sightline.bundle import Bundle, BundleConfig, load_bundle, named_weights, save_bundle
+from sightline.bundle.stored import Stored
+from sightline.bundle.weights import PRECISIONS
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import BundleError
 from sightline.models.build import ModelConfig, build_model
@@ -89,3 +94,63 @@ def test_a_config_that_does_not_go_with_the_weights_takes_no_memory(bundle: Bund
     config.write_text(config.read_text().replace("d_ff = 32", "d_ff = 1000000000000"))
     with pytest.raises(BundleError, match=r"does not fit its config.toml: that describes"):
         load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensors_are_read_one_by_one_as_float32(bundle: Bundle, tmp_path: Path, precision: str) -> None:
+    save_bundle(tmp_path, bundle, precision)
+    stored = load_bundle(tmp_path).stored
+    assert stored is not None
+    for name, weight in named_weights(bundle.model).items():
+        expected = weight.to(PRECISIONS[precision]).float().numpy()
+        assert stored.read(name).dtype == np.float32 and np.array_equal(stored.read(name), expected), name
+
+
+def test_the_modules_are_made_when_they_are_asked_for_from_what_was_there_at_first(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    save_bundle(tmp_path, bundle)
+    loaded = load_bundle(tmp_path)
+    assert loaded.stored is not None
+    expected = {name: weight.clone() for name, weight in named_weights(bundle.model).items()}
+    with torch.no_grad():
+        for p in bundle.model.parameters():
+            p.zero_()
+    save_bundle(tmp_path, bundle)  # takes the place of the file
+    (tmp_path / "model.safetensors").unlink()
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: loaded.model, range(4)))
+    assert loaded.stored is None and all(each is made[0] for each in made) and not made[0].training
+    for name, weight in named_weights(made[0]).items():
+        assert torch.equal(weight, expected[name])
+
+
+def test_a_model_that_only_its_modules_know_is_read_at_once_and_refused_as_the_others_are(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    config = MODEL.model_copy(update={"attention": {"kind": "cosine", "length": 9}})
+    sizes = bundle.tokenizer.src_vocab_size, bundle.tokenizer.tgt_vocab_size
+    own = Bundle(BundleConfig(model=config), build_model(config, *sizes), bundle.tokenizer, "")
+    save_bundle(tmp_path, own)
+    assert load_bundle(tmp_path).stored is None
+    save_bundle(tmp_path, Bundle(own.config, bundle.model, bundle.tokenizer, ""))
+    with pytest.raises(BundleError, match=r"log_sharpness.* is in only one of the two"):
+        load_bundle(tmp_path)
+
+
+def test_a_file_of_other_numbers_or_one_that_is_cut_short_is_refused_when_it_is_loaded(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    save_bundle(tmp_path, bundle)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8])
+    with pytest.raises(BundleError, match=r"model.safetensors is damaged"):
+        load_bundle(tmp_path)
+    size = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + size])
+    header["decoder.0.ffn.up_proj.bias"]["dtype"] = "I32"
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + size :])
+    with pytest.raises(BundleError, match=r"decoder.0.ffn.up_proj.bias is I32, not F32, BF16, F16"):
+        Stored(path)

@@ -63,7 +63,10 @@ def test_no_sentence_of_a_bundled_test_set_is_in_the_validation_set(pair: str):
     assert not valid_src & test_src and not valid_tgt & test_tgt
 
 
-@pytest.mark.parametrize("module", ["sightline", "sightline.config", "sightline.files"])
-def test_importing_the_lowest_floor_does_not_import_torch(module: str):
-    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    "module",
+    ["", ".config", ".files", ".decoding", ".decoding.shortlist", ".bundle", ".tasks.search", ".runtime.translator"],
+)
+def test_what_a_translation_needs_at_first_imports_neither_torch_nor_the_measures(module: str):
+    code = f"import sightline{module}, sys; sys.exit(bool({{'torch', 'sacrebleu'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

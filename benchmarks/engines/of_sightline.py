@@ -1,21 +1,19 @@
 """sightline's runtime, as `sightline translate` uses it: from text to text."""
 
+import os
 from typing import Any
 
 
 def load_libraries() -> None:
-    import torch  # noqa: F401
-
     import sightline.runtime.translator  # noqa: F401
 
 
 class Runtime:
     def __init__(self, setup: dict[str, Any]) -> None:
-        import torch
-
         import sightline as sl
 
-        torch.set_num_threads(setup["threads"])
+        os.environ["OMP_NUM_THREADS"] = str(setup["threads"])  # before torch is imported, if something needs it
+        os.environ.pop("MKL_NUM_THREADS", None)
         self.translator = sl.load(setup["folder"], precision=setup["variant"], shortlist=setup["shortlist"])
         self.texts, self.to, length = setup["texts"], setup["to"], setup["length"]
         self.rule = {"min_len": length, "max_len_ratio": 0, "max_len_extra": length} if length else {}

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sightline.decoding.protocol import DecodingSettings as DecodingSettings
+    from sightline.decoding.settings import DecodingSettings as DecodingSettings
     from sightline.errors import UserError as UserError
-    from sightline.models.build import ModelConfig as ModelConfig
+    from sightline.models.config import ModelConfig as ModelConfig
     from sightline.nn.cores import AttentionCore as AttentionCore
     from sightline.nn.cores import masked_softmax as masked_softmax
     from sightline.nn.mask import Mask as Mask
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AttentionCore": "sightline.nn.cores",
-    "DecodingSettings": "sightline.decoding.protocol",
+    "DecodingSettings": "sightline.decoding.settings",
     "Mask": "sightline.nn.mask",
-    "ModelConfig": "sightline.models.build",
+    "ModelConfig": "sightline.models.config",
     "Translator": "sightline.runtime.translator",
     "UserError": "sightline.errors",
     "fit": "sightline.training.loop",

@@ -93,7 +93,7 @@ def _no_gradients():
 @pytest.fixture
 def _without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Translations come from the model itself, not from the library in C++, whose last digits are others."""
-    monkeypatch.setattr("sightline.runtime.translator.why_not_native", lambda _: "not in this test")
+    monkeypatch.setattr("sightline.runtime.native.native_library", lambda: None)
 
 
 def layers(found: Capture) -> list[tuple[str, int, int, bool]]:

@@ -13,6 +13,7 @@ from sightline.data.batches import collate, collate_packed, pack
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder, Packing
+from sightline.models.layout import layout
 from sightline.nn.cores import CORES
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.norm import NORMS
@@ -139,6 +140,23 @@ def test_survives_saving_and_loading_as_a_bundle(variant: str, tokenizer: Tokeni
     src, tgt = batch()
     with torch.inference_mode():
         assert torch.equal(model(src, tgt), other.eval()(src, tgt))
+
+
+@each
+def test_its_tensors_are_known_without_its_modules(variant: str) -> None:
+    for more in ({}, {"output_bias": True, "n_decoder_layers": 1}):
+        found = layout(ModelConfig.model_validate({**SMALL, **VARIANTS[variant], **more}), VOCAB, VOCAB)
+        parameters = make(variant, **more).named_parameters()
+        assert found is None or list(found.items()) == [(name, tuple(p.shape)) for name, p in parameters]
+        assert found is not None or VARIANTS[variant].keys() == {"attention"}
+
+
+def test_where_only_the_modules_can_tell_they_are_asked() -> None:
+    for settings in ({"attention": "some.module:Core"}, {"attention": {"kind": "cosine", "length": 9}}, {"n_heads": 3}):
+        assert layout(ModelConfig.model_validate({**SMALL, **settings}), VOCAB, VOCAB) is None
+    assert layout(ModelConfig.model_validate(SMALL), VOCAB, VOCAB + 1) is None
+    assert layout(ModelConfig.model_validate({**SMALL, "d_model": 12, "position": "rotary"}), VOCAB, VOCAB) is None
+    assert layout(ModelConfig.model_validate({**SMALL, "attention": {"kind": "dot"}}), VOCAB, VOCAB) is not None
 
 
 def test_names_are_golden() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sightline.decoding import Constraint, DecodingSettings, Ensemble, Hypothesis, beam_search, greedy, sample, score
-from sightline.decoding.constraints import contains
+from sightline.decoding.phrases import contains
 from sightline.decoding.sampling import candidates, draw
 
 PAD, BOS, EOS = 0, 1, 2

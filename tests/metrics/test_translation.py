@@ -13,7 +13,8 @@ from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from sightline.errors import DataError
-from sightline.metrics import MetricSettings, bleu_by_length, corpus_bleu, evaluate_translations, paired_bootstrap
+from sightline.metrics.settings import MetricSettings
+from sightline.metrics.translation import bleu_by_length, corpus_bleu, evaluate_translations, paired_bootstrap
 
 HYPS = [
     "A dog runs through the snow.",

@@ -5,8 +5,12 @@ from sightline.config import parse
 from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_core, build_model
+from sightline.nn import names
 from sightline.nn.cores import AttentionCore, masked_softmax
+from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.mask import Mask
+from sightline.nn.norm import NORMS
+from sightline.nn.position import POSITIONS
 
 SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 1, "n_decoder_layers": 1}
 
@@ -25,6 +29,10 @@ class Sharp(AttentionCore):
 def test_a_core_of_ones_own_is_named_by_module_and_class_with_its_own_arguments() -> None:
     core = build_core(ModelConfig(attention={"kind": f"{__name__}:Sharp", "sharpness": 5.0}, attention_dropout=0.1))
     assert type(core).__name__ == "Sharp" and core.sharpness == 5.0 and core.dropout.p == 0.1
+
+
+def test_the_names_that_are_known_without_torch_are_those_of_the_tables() -> None:
+    assert tuple(map(tuple, (POSITIONS, FEEDFORWARDS, NORMS))) == (names.POSITIONS, names.FEEDFORWARDS, names.NORMS)
 
 
 @pytest.mark.parametrize(

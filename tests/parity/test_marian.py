@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sightline.decoding.beam import beam_search
-from sightline.decoding.greedy import greedy
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
+from sightline.decoding.walk import greedy
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.block import Stack

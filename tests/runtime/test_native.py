@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from sightline.decoding import DecodingSettings, Hypothesis, beam_search, greedy
-from sightline.decoding.protocol import Searcher
+from sightline.decoding.searcher import Searcher
 from sightline.decoding.shortlist import Lexicon, Shortlist
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.runtime.native import Native, native_library, why_not_native
+from sightline.runtime.modules import parts_of_modules
+from sightline.runtime.native import Native, NotNative, native_library
 from sightline.runtime.translator import Translator, load
 from sightline.tasks.search import translate
 
@@ -60,6 +61,10 @@ def model(vocab: int = 30, **settings: Any) -> EncoderDecoder:
     return built.eval()
 
 
+def native(plain: EncoderDecoder, precision: str, shortlist: Shortlist | None = None) -> Native:
+    return Native(parts_of_modules(plain), precision, shortlist)
+
+
 def sources(count: int = 7, vocab: int = 30) -> list[list[int]]:
     numbers = torch.Generator().manual_seed(2)
     lengths = torch.randint(1, 12, (count,), generator=numbers).sort(descending=True).values.tolist()
@@ -86,7 +91,7 @@ def same(one: list[list[Hypothesis]], other: list[list[Hypothesis]]) -> None:
 def test_in_float32_it_finds_the_same(variant: str, search: str) -> None:
     plain, texts = model(**VARIANTS[variant]), sources()
     settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=6, **SEARCHES[search])
-    same(Native(plain, "fp32").search(texts, settings, 1), plainly(plain, texts, settings))
+    same(native(plain, "fp32").search(texts, settings, 1), plainly(plain, texts, settings))
 
 
 class Shortlisted:
@@ -128,9 +133,9 @@ def lists(vocab: int, of: int) -> Shortlist:
 def test_with_a_shortlist_it_finds_the_best_translations_of_these_tokens(variant: str, search: str) -> None:
     plain, texts, shortlist = model(300, **VARIANTS[variant]), sources(vocab=300), lists(300, 6)
     settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=6, **SEARCHES[search])
-    found = Native(plain, "fp32", shortlist).search(texts, settings, 1)
+    found = native(plain, "fp32", shortlist).search(texts, settings, 1)
     same(found, plainly(Shortlisted(plain, shortlist), texts, settings))  # pyright: ignore[reportArgumentType]
-    assert found != Native(plain, "fp32").search(texts, settings, 1)
+    assert found != native(plain, "fp32").search(texts, settings, 1)
 
 
 @needs_library
@@ -138,7 +143,7 @@ def test_with_a_shortlist_it_finds_the_best_translations_of_these_tokens(variant
 def test_a_shortlist_of_all_words_takes_nothing_but_the_share_of_padding_and_begin(precision: str) -> None:
     plain, texts, settings = model(300), sources(20, 300), DecodingSettings(beam=1, max_len_ratio=1.0)
     whole = Shortlist({-1: Lexicon(np.zeros(301, np.int32), np.zeros(0, np.int32), np.arange(2, 300, dtype=np.int32))})
-    found, all_tokens = (Native(plain, precision, each).search(texts, settings, 1) for each in (whole, None))
+    found, all_tokens = (native(plain, precision, each).search(texts, settings, 1) for each in (whole, None))
     for [one], [other] in zip(found, all_tokens, strict=True):
         assert one.tokens == other.tokens
         assert other.log_prob < one.log_prob
@@ -147,7 +152,7 @@ def test_a_shortlist_of_all_words_takes_nothing_but_the_share_of_padding_and_beg
 @needs_library
 def test_a_shortlist_narrower_than_the_beam_is_enough() -> None:
     few = Shortlist({-1: Lexicon(np.zeros(31, np.int32), np.zeros(0, np.int32), np.array([2, 9], np.int32))})
-    found = Native(model(), "int8", few).search(sources(), DecodingSettings(beam=8, n_best=8, max_len_extra=3), 1)
+    found = native(model(), "int8", few).search(sources(), DecodingSettings(beam=8, n_best=8, max_len_extra=3), 1)
     assert {token for each in found for hypothesis in each for token in hypothesis.tokens} == {9}
 
 
@@ -158,7 +163,7 @@ def test_a_sentence_is_translated_the_same_alone_among_others_and_by_any_number_
     precision: str, shortlist: Shortlist | None
 ) -> None:
     texts = sources(120, 700)
-    fast, settings = Native(model(700), precision, shortlist), DecodingSettings(beam=4, n_best=4, max_len_ratio=1.0)
+    fast, settings = native(model(700), precision, shortlist), DecodingSettings(beam=4, n_best=4, max_len_ratio=1.0)
     together = fast.search(texts, settings, 1)
     assert fast.search(texts, settings, 3) == together
     for threads in (1, 2):
@@ -171,7 +176,7 @@ def test_a_sentence_is_translated_the_same_alone_among_others_and_by_any_number_
 def test_int8_is_near(variant: str) -> None:
     plain, texts = model(300, **VARIANTS[variant]), sources(40, 300)
     settings = DecodingSettings(beam=1, max_len_ratio=1.0)
-    exact, near = (Native(plain, precision).search(texts, settings, 1) for precision in ("fp32", "int8"))
+    exact, near = (native(plain, precision).search(texts, settings, 1) for precision in ("fp32", "int8"))
     apart = [abs(one.token_log_probs[0] - other.token_log_probs[0]) for [one], [other] in zip(exact, near, strict=True)]
     assert sum(apart) < 0.5 * len(
         apart
@@ -211,7 +216,7 @@ def test_translating_goes_through_it_and_other_searches_do_not() -> None:
 
 @needs_library
 def test_ctrl_c_ends_it() -> None:
-    fast, settings, begun = Native(model(700), "fp32"), DecodingSettings(beam=8, min_len=39), threading.Event()
+    fast, settings, begun = native(model(700), "fp32"), DecodingSettings(beam=8, min_len=39), threading.Event()
     library = fast.library
     names = ("sightline_error", "sightline_sizes", "sightline_results", "sightline_free_work")
 
@@ -238,13 +243,12 @@ def test_ctrl_c_ends_it() -> None:
 def test_what_it_does_not_know_is_said() -> None:
     plain = model()
     plain.decoder.get_submodule("0").ffn.activation = torch.tanh  # pyright: ignore
-    assert "feed-forward" in why_not_native(plain)
-    with pytest.raises(ValueError, match="feed-forward"):
-        Native(plain, "int8")
+    with pytest.raises(NotNative, match="feed-forward"):
+        parts_of_modules(plain)
     with pytest.raises(ValueError, match="1 to 40 tokens, not 0 to 3"):
-        Native(model(), "int8").search([[4, 5, 2], []], DecodingSettings(), 1)
+        native(model(), "int8").search([[4, 5, 2], []], DecodingSettings(), 1)
     with pytest.raises(ValueError, match="tokens 2 to 30, and the model knows 30"):
-        Native(model(), "int8").search([[4, 30, 2]], DecodingSettings(), 1)
+        native(model(), "int8").search([[4, 30, 2]], DecodingSettings(), 1)
     bundle = load(precision="fp32").bundle
     with pytest.raises(ConfigError, match="one model at a time"):
         Translator(bundle, bundle, precision="int8")

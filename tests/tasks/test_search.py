@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.decoding.hypothesis import Hypothesis
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import DataError
 from sightline.models.build import ModelConfig, build_model
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.tasks.batched import score_texts, translate_gradually
 from sightline.tasks.phrases import Wanted
-from sightline.tasks.search import Translated, length_groups, most_alike, score_texts, translate, translate_gradually
+from sightline.tasks.search import Translated, length_groups, most_alike, translate
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 

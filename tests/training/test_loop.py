@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from sightline.bundle import load_bundle
 from sightline.data.batches import collate
-from sightline.decoding.protocol import DecodingSettings, Hypothesis
+from sightline.decoding.hypothesis import Hypothesis
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import BundleError, UserError
 from sightline.tasks import translation
 from sightline.tasks.search import Translated

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sightline.data.evaluation import Example
-    from sightline.metrics.translation import MetricSettings
+    from sightline.metrics.settings import MetricSettings
     from sightline.training.recipe import Expected
 
 _NAMES = {"bleu": "BLEU", "tokenised_bleu": "tokenised BLEU", "chrf": "chrF"}
@@ -145,7 +145,7 @@ def _test_set(
     """The sentences with their references, how they are scored, what score is expected, and the language."""
     from rich.console import Console
 
-    from sightline.metrics.translation import MetricSettings
+    from sightline.metrics.settings import MetricSettings
 
     if split not in ("test", "valid"):
         raise ConfigError(f"--split {split}: give test or valid.")

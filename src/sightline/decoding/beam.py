@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sightline.decoding.constraints import Constraint, Rules
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows, watched
+from sightline.decoding.constraints import Rules
+from sightline.decoding.hypothesis import Hypothesis, hypothesis
+from sightline.decoding.phrases import Constraint
+from sightline.decoding.protocol import Decodable, keep_rows, watched
+from sightline.decoding.settings import DecodingSettings
 
 SPARE = 16
 """How many more candidates than wanted are fetched, to find the first of equals."""
@@ -295,18 +298,23 @@ def ended(
     parent = candidates.parent[row, rank]
     tokens = beams.tokens[row, parent]
     each = torch.cat((beams.token_log_probs[row, parent], candidates.token_log_prob[row, rank, None]), dim=1)
-    coverage = [None] * len(row) if beams.coverage is None else beams.coverage[row, parent].unbind()
-    found = zip(row.tolist(), tokens.tolist(), each.tolist(), coverage, strict=True)
-    return [(at, hypothesis(ids, parts, True, settings, covered)) for at, ids, parts, covered in found]
+    covered = _covered(None if beams.coverage is None else beams.coverage[row, parent], len(row))
+    found = zip(row.tolist(), tokens.tolist(), each.tolist(), covered, strict=True)
+    return [(at, hypothesis(ids, parts, True, settings, so_far)) for at, ids, parts, so_far in found]
 
 
 def unfinished(beams: Beams, row: int, settings: DecodingSettings) -> list[Hypothesis]:
     """The hypotheses of a sentence that has come to its limit, as they are; at least one."""
     possible = max(1, int((beams.log_prob[row] > -torch.inf).sum()))
-    coverage = [None] * possible if beams.coverage is None else beams.coverage[row, :possible].unbind()
+    covered = _covered(None if beams.coverage is None else beams.coverage[row, :possible], possible)
     tokens, each = beams.tokens[row, :possible].tolist(), beams.token_log_probs[row, :possible].tolist()
-    found = zip(tokens, each, coverage, strict=True)
-    return [hypothesis(ids, parts, False, settings, covered) for ids, parts, covered in found]
+    found = zip(tokens, each, covered, strict=True)
+    return [hypothesis(ids, parts, False, settings, so_far) for ids, parts, so_far in found]
+
+
+def _covered(coverage: Float[Tensor, "n s"] | None, rows: int) -> list[float]:
+    """What the coverage penalty counts of each hypothesis (see `hypothesis`); zeros where there is none."""
+    return [0.0] * rows if coverage is None else [float(each.clamp(1e-9, 1.0).log().sum()) for each in coverage]
 
 
 def insert(best: list[Hypothesis], found: Hypothesis, settings: DecodingSettings) -> None:

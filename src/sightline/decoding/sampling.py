@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sightline.decoding.constraints import Constraint
-from sightline.decoding.greedy import Choose, walk
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis
+from sightline.decoding.hypothesis import Hypothesis
+from sightline.decoding.phrases import Constraint
+from sightline.decoding.protocol import Decodable
+from sightline.decoding.settings import DecodingSettings
+from sightline.decoding.walk import Choose, walk
 
 
 def sample(

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis
+from sightline.decoding.hypothesis import Hypothesis, hypothesis
+from sightline.decoding.protocol import Decodable
+from sightline.decoding.settings import DecodingSettings
 
 DEFAULTS = DecodingSettings()
 

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.beam import Beams, beam_search, best_candidates
-from sightline.decoding.constraints import Constraint, Rules
-from sightline.decoding.greedy import greedy
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis
+from sightline.decoding.constraints import Rules
+from sightline.decoding.hypothesis import Hypothesis, hypothesis
+from sightline.decoding.phrases import Constraint
+from sightline.decoding.protocol import Decodable
 from sightline.decoding.scoring import score
+from sightline.decoding.settings import DecodingSettings
+from sightline.decoding.walk import greedy
 from sightline.inspection.manifest import Candidate, Decode, Finished, Live, Node, Step
 
 TOPK = 10

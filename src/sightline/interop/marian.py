@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import BundleError, ConfigError, UserError
 from sightline.interop.hugging_face import NAMES
 from sightline.models.build import ModelConfig, build_model

@@ -1,9 +1,0 @@
-from sightline.metrics.translation import Bleu as Bleu
-from sightline.metrics.translation import LengthBucket as LengthBucket
-from sightline.metrics.translation import MetricSettings as MetricSettings
-from sightline.metrics.translation import PairedBootstrap as PairedBootstrap
-from sightline.metrics.translation import TranslationScores as TranslationScores
-from sightline.metrics.translation import bleu_by_length as bleu_by_length
-from sightline.metrics.translation import corpus_bleu as corpus_bleu
-from sightline.metrics.translation import evaluate_translations as evaluate_translations
-from sightline.metrics.translation import paired_bootstrap as paired_bootstrap

@@ -6,32 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
-from pydantic import Field
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest, Result
 
-from sightline.config import Settings
 from sightline.errors import DataError
 from sightline.metrics.scripts import tokenizer_for
+from sightline.metrics.settings import MetricSettings
 
 UNSPACED = ("zh", "char", "ja-mecab")
 """Tokenizers of languages that are written without blanks between the words."""
-
-
-class MetricSettings(Settings):
-    """How translations are scored."""
-
-    tokenize: Literal["auto", "13a", "zh", "char", "intl", "none", "ja-mecab", "ko-mecab"] = "auto"
-    """sacreBLEU's tokenizer for BLEU. auto: zh for Chinese, char for other languages written without blanks, else 13a;
-    by the target language or, when that is not given, by the script of the references."""
-    lowercase: bool = False
-    """BLEU and chrF regardless of case (TER always is)."""
-    length_edges: Annotated[tuple[int, ...], Field(min_length=1)] = (5, 10, 15, 20, 30, 50)
-    """BLEU by length: the last length of each group but the longest."""
 
 
 DEFAULTS = MetricSettings()

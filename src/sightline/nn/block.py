@@ -1,7 +1,6 @@
 """The one block that every Transformer is a stack of."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,8 +9,7 @@ from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.cache import BlockCache
 from sightline.nn.dropout import Dropout
 from sightline.nn.mask import EVERYTHING, Mask
-
-NormAt = Literal["pre", "post"]
+from sightline.nn.names import NormAt
 
 
 class Block(nn.Module):

@@ -6,28 +6,40 @@ and waiting sentences that take the places of those that are done.
 
 import ctypes
 import importlib
+import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
 
-from sightline.decoding.protocol import DecodingSettings, Hypothesis, hypothesis, step_limit
-from sightline.decoding.shortlist import Shortlist
-from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.nn.attention import CrossAttention, SelfAttention
-from sightline.nn.block import Block
-from sightline.nn.cores import Cosine, ScaledDotProduct
-from sightline.nn.feedforward import FeedForward, Gated
-from sightline.nn.position import Learned, Position, Rotary, Sinusoidal
-from sightline.runtime.prepared import Prepared, PreparedState
+from sightline.bundle import Bundle
+from sightline.data.tokenizers import Tokenizer
+from sightline.decoding.hypothesis import Hypothesis, hypothesis
+from sightline.decoding.searcher import step_limit
+from sightline.decoding.settings import DecodingSettings
+from sightline.models.config import ModelConfig
+from sightline.models.layout import Shape, core_name, first_address
 
-NORMS = ("none", "average", "wu")
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from sightline.decoding.shortlist import Shortlist
+    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.runtime.prepared import Prepared, PreparedState
+
+KNOWN = {
+    "attention": ("dot", "cosine"),
+    "feedforward": ("relu", "gelu", "silu", "swiglu"),
+    "position": ("none", "sinusoidal", "learned", "rotary"),
+    "norm": ("layer", "rms"),
+}
+"""What a config may say, in the order of `Core` and `Activation` in native/src/model.h."""
+LENGTH_NORMS = ("none", "average", "wu")
 ROWS = 96
 """Hypotheses that are computed together: enough for the products, and their activations stay in the cache."""
 NATIVE_PRECISIONS = ("fp32", "int8")
@@ -72,20 +84,53 @@ def native_library() -> ctypes.CDLL | None:
     return found
 
 
-def why_not_native(model: EncoderDecoder) -> str:
-    """Why a model is not for the library, as half a sentence; empty if it is."""
-    if native_library() is None:
-        return "the extra `native` is not installed, or does not know this processor (`make native` builds and installs it)"
-    if model.src_embed.tokens.weight.device.type != "cpu":
-        return "the model is on a GPU"
-    ffns = {_activation(block.ffn) for block in (*model.encoder, *model.decoder)}
-    cores = {type(each.core) for each in model.modules() if isinstance(each, SelfAttention | CrossAttention)}
-    positions = {type(each.position) for each in (model.src_embed, model.tgt_embed)}
-    others = cores - {ScaledDotProduct, Cosine} | positions - {Position, Sinusoidal, Learned, Rotary}
-    unknown = [*(each.__name__ for each in others), *(["such a feed-forward network"] if None in ffns else [])]
-    if unknown or max(map(len, (ffns, cores, positions))) > 1:
-        return f"its library does not know {', '.join(unknown) or 'layers of different kinds in one model'}"
-    return ""
+class NotNative(ValueError):
+    """Why a model is not for the library, as half a sentence."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model as the library takes it. Raises NotNative if it does not know such models, or is not there."""
+
+    config: ModelConfig
+    shapes: Mapping[str, Shape]
+    """Of each trained tensor, by its address."""
+    read: Callable[[str], np.ndarray]
+    """From an address to the tensor, in float32."""
+    modules: "Callable[[], EncoderDecoder]"
+    """The same model in torch, for whatever else is asked of it."""
+    ids: tuple[int, int, int] = (Tokenizer.pad_id, Tokenizer.bos_id, Tokenizer.eos_id)
+    """Those of padding, begin and end."""
+
+    def __post_init__(self) -> None:
+        if native_library() is None:
+            raise NotNative(
+                "the extra `native` is not installed, or does not know this processor (`make native` builds and installs it)"
+            )
+        said = {**self.config.model_dump(include=set(KNOWN)), "attention": core_name(self.config)}
+        if unknown := [str(name) for key, name in said.items() if name not in KNOWN[key]]:
+            raise NotNative(f"its library does not know {', '.join(unknown)}")
+
+    @property
+    def src_vocab(self) -> int:
+        """Tokens of a source."""
+        return self.shapes["src_embed.tokens.weight"][0]
+
+    @property
+    def tgt_vocab(self) -> int:
+        """Tokens of a translation."""
+        return self.shapes[first_address(self.config, "tgt_embed.tokens.weight")][0]
+
+
+def parts_of(bundle: Bundle) -> Parts:
+    """The model of a bundle: what its settings say, if nobody has had its modules, which might have been changed, else what they
+    are. Raises NotNative.
+    """
+    if bundle.stored is not None:
+        return Parts(bundle.config.model, bundle.stored.shapes, bundle.stored.read, lambda: bundle.model)
+    from sightline.runtime.modules import parts_of_modules
+
+    return parts_of_modules(bundle.model)
 
 
 class Native:
@@ -93,40 +138,39 @@ class Native:
 
     `precision` "int8" has weights of 8 bits with a scale for each output, and activations of 14 bits (8, where the processor has
     AVX-512) with a scale for each row.
-
-    Raises ValueError, with `why_not_native`, if it cannot be.
     """
 
-    def __init__(self, model: EncoderDecoder, precision: str, shortlist: Shortlist | None = None) -> None:
-        library, why_not = native_library(), why_not_native(model)
-        if library is None or why_not:
-            raise ValueError(why_not)
-        self.library, self.model, self.shortlist = library, model, shortlist
-        self.pad_id, self.bos_id, self.eos_id, self.max_len = model.pad_id, model.bos_id, model.eos_id, model.max_len
-        shape = _shape(model, precision, shortlist is not None)
-        self.src_vocab: int = shape.src_vocab
-        tensors = [None if each is None else each.detach().float().contiguous() for each in _tensors(model)]
-        pointers = (ctypes.c_void_p * len(tensors))(*(None if each is None else each.data_ptr() for each in tensors))
+    def __init__(self, parts: Parts, precision: str, shortlist: "Shortlist | None" = None) -> None:
+        library = native_library()
+        assert library is not None  # there are no parts without it
+        self.library, self.parts, self.shortlist = library, parts, shortlist
+        self.pad_id, self.bos_id, self.eos_id = parts.ids
+        self.max_len = parts.config.max_len
+        self.src_vocab = parts.src_vocab
+        shape, tensors = _shape(parts, precision, shortlist is not None), list(_tensors(parts))
+        pointers = (ctypes.c_void_p * len(tensors))(*map(_address, tensors))
         self.handle = ctypes.c_void_p(
             library.sightline_model(ctypes.byref(shape), pointers, len(tensors)) or self._fail()
         )
         weakref.finalize(self, library.sightline_free_model, self.handle)
 
     @cached_property
-    def prepared(self) -> Prepared:
+    def prepared(self) -> "Prepared":
         """For what the library does not search for."""
-        return Prepared(self.model, "fp32")
+        from sightline.runtime.prepared import Prepared
+
+        return Prepared(self.parts.modules(), "fp32")
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where it computes."""
-        return torch.device("cpu")
+        return self.prepared.device
 
-    def start(self, src: Int[Tensor, "b s"]) -> PreparedState:
+    def start(self, src: "Tensor") -> "PreparedState":
         """As `Prepared.start`."""
         return self.prepared.start(src)
 
-    def step(self, tokens: Int[Tensor, " n"], state: PreparedState) -> Float[Tensor, "n vocab"]:
+    def step(self, tokens: "Tensor", state: "PreparedState") -> "Tensor":
         """As `Prepared.step`."""
         return self.prepared.step(tokens, state)
 
@@ -153,7 +197,7 @@ class Native:
             settings.n_best,
             settings.min_len,
             settings.stop == "first",
-            NORMS.index(settings.length_norm),
+            LENGTH_NORMS.index(settings.length_norm),
             max(ROWS, settings.beam),
             settings.length_penalty,
         )
@@ -219,81 +263,72 @@ def _address(array: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
-def _activation(ffn: nn.Module) -> int | None:
-    """The number of `Activation` in native/src/model.h."""
-    if type(ffn) is Gated:
-        return 3 if ffn.activation is nn.functional.silu else None
-    if type(ffn) is FeedForward:
-        known = [torch.relu, nn.functional.gelu, nn.functional.silu]
-        return known.index(ffn.activation) if ffn.activation in known else None
-    return None
-
-
-def _shape(model: EncoderDecoder, precision: str, shortlists: bool) -> _Shape:
-    block = next(iter(model.decoder))
-    attention = block.self_attn
+def _shape(parts: Parts, precision: str, shortlists: bool) -> _Shape:
+    config = parts.config
     return _Shape(
-        attention.n_heads * attention.d_head,
-        attention.n_heads,
-        attention.n_kv_heads,
-        block.ffn.up_proj.out_features,  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-        len(model.encoder),
-        len(model.decoder),
-        len(model.src_embed.tokens.weight),
-        len(model.head.weight),
-        model.max_len,
-        block.norm_at == "pre",
-        isinstance(block.self_norm, nn.RMSNorm),
-        _activation(block.ffn),
-        isinstance(attention.core, Cosine),
-        isinstance(model.tgt_embed.position, Rotary),
+        config.d_model,
+        config.n_heads,
+        config.n_kv_heads or config.n_heads,
+        config.d_ff,
+        config.n_encoder_layers,
+        config.n_decoder_layers,
+        parts.src_vocab,
+        parts.tgt_vocab,
+        config.max_len,
+        config.norm_at == "pre",
+        config.norm == "rms",
+        KNOWN["feedforward"].index(config.feedforward),
+        KNOWN["attention"].index(core_name(config) or ""),
+        config.position == "rotary",
         precision == "int8",
-        model.pad_id,
-        model.bos_id,
-        model.eos_id,
+        *parts.ids,
         shortlists,
     )
 
 
-def _tensors(model: EncoderDecoder) -> Iterator[Tensor | None]:
+def _tensors(parts: Parts) -> Iterator[np.ndarray | None]:
     """All there are, in the order in which native/src/model.h takes them."""
-    yield from (model.src_embed.tokens.weight, model.tgt_embed.tokens.weight, model.head.weight, model.head.bias)
-    yield _added(model.src_embed.position)
-    yield _added(model.tgt_embed.position)
-    position = model.tgt_embed.position
-    yield position.angles[: model.max_len] if isinstance(position, Rotary) else None
-    for block in model.encoder:
-        yield from _of_block(block)
-    for block in model.decoder:
-        yield from _of_block(block)
-    for norm in (model.encoder.norm, model.decoder.norm):
-        if norm is not None:
-            yield from _of_norm(norm)
+    config, read = parts.config, cache(parts.read)
+
+    def named(*names: str) -> Iterator[np.ndarray | None]:
+        for name in (first_address(config, each) for each in names):
+            yield read(name) if name in parts.shapes else None
+
+    def attention(at: str) -> Iterator[np.ndarray | None]:
+        yield from named(*(f"{at}.{layer}_proj.{part}" for layer in "qkvo" for part in ("weight", "bias")))
+        for sharpness in named(f"{at}.core.log_sharpness"):
+            yield None if sharpness is None else np.exp(sharpness)
+
+    def block(at: str, cross: bool) -> Iterator[np.ndarray | None]:
+        for kind in ("self", "cross") if cross else ("self",):
+            yield from named(f"{at}.{kind}_norm.weight", f"{at}.{kind}_norm.bias")
+            yield from attention(f"{at}.{kind}_attn")
+        yield from named(f"{at}.ffn_norm.weight", f"{at}.ffn_norm.bias")
+        layers = ("up", "gate", "down")
+        yield from named(*(f"{at}.ffn.{layer}_proj.{part}" for layer in layers for part in ("weight", "bias")))
+
+    yield from named("src_embed.tokens.weight", "tgt_embed.tokens.weight", "head.weight", "head.bias")
+    table = sinusoids(config.max_len, config.d_model) if config.position == "sinusoidal" else None
+    for side in ("src_embed", "tgt_embed"):
+        yield from named(f"{side}.position.weight") if table is None else (table,)
+    yield rotations(config.max_len, config.d_model // config.n_heads) if config.position == "rotary" else None
+    for i in range(config.n_encoder_layers):
+        yield from block(f"encoder.{i}", cross=False)
+    for i in range(config.n_decoder_layers):
+        yield from block(f"decoder.{i}", cross=True)
+    if config.norm_at == "pre":
+        for stack in ("encoder", "decoder"):
+            yield from named(f"{stack}.norm.weight", f"{stack}.norm.bias")
 
 
-def _added(position: Position) -> Tensor | None:
-    if isinstance(position, Sinusoidal):
-        return position.table[: position.max_len]
-    return position.weight if isinstance(position, Learned) else None
+def sinusoids(length: int, size: int) -> np.ndarray:
+    """The table of `nn.position.Sinusoidal` [t, m]."""
+    rate = np.exp(np.arange(0, size, 2) * (-math.log(10000.0) / size))
+    angle = np.arange(length)[:, None] * rate
+    table = np.stack((np.sin(angle), np.cos(angle)), axis=-1).reshape(length, -1)
+    return np.ascontiguousarray(table[:, :size], np.float32)
 
 
-def _of_block(block: Block) -> Iterator[Tensor | None]:
-    yield from _of_norm(block.self_norm)
-    yield from _of_attention(block.self_attn)
-    if block.cross_attn is not None and block.cross_norm is not None:
-        yield from _of_norm(block.cross_norm)
-        yield from _of_attention(block.cross_attn)
-    yield from _of_norm(block.ffn_norm)
-    for name in ("up_proj", "gate_proj", "down_proj"):
-        layer = getattr(block.ffn, name, None)
-        yield from (None, None) if layer is None else (layer.weight, layer.bias)
-
-
-def _of_norm(norm: nn.Module) -> Iterator[Tensor | None]:
-    yield from (norm.weight, getattr(norm, "bias", None))  # pyright: ignore[reportReturnType]
-
-
-def _of_attention(attention: SelfAttention | CrossAttention) -> Iterator[Tensor | None]:
-    for layer in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
-        yield from (layer.weight, layer.bias)
-    yield attention.core.log_sharpness.exp() if isinstance(attention.core, Cosine) else None
+def rotations(length: int, size: int) -> np.ndarray:
+    """The table of `nn.position.Rotary` [t, half, 2]: of each angle the cosine, then the sine."""
+    return np.ascontiguousarray(sinusoids(length, size).reshape(length, -1, 2)[..., ::-1])

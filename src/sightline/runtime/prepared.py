@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cache import BlockCache, KeyValues, memory_attention, watch_memory
 from sightline.nn.embed import TokenEmbedding

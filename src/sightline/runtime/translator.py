@@ -3,23 +3,26 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-
-from sightline.bundle import PRECISIONS, Bundle, load_bundle
+from sightline.bundle import Bundle, load_bundle
+from sightline.bundle.stored import FORMATS
 from sightline.config import parse
 from sightline.data.normalise import normalise
-from sightline.decoding.ensemble import Ensemble
-from sightline.decoding.protocol import DecodingSettings
-from sightline.decoding.shortlist import Shortlist
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import BundleError, ConfigError, nearest
 from sightline.metrics.scripts import HAN
-from sightline.models.encoder_decoder import EncoderDecoder
-from sightline.runtime.native import NATIVE_PRECISIONS, Native, why_not_native
-from sightline.runtime.prepared import Prepared, fastest_precision
+from sightline.runtime.native import NATIVE_PRECISIONS, Native, NotNative, Parts, parts_of
+from sightline.runtime.threads import processor_threads
 from sightline.tasks.phrases import Wanted
-from sightline.tasks.search import Scored, Translated, score_texts, translate, translate_gradually
+from sightline.tasks.search import Translated, translate
+
+if TYPE_CHECKING:
+    from sightline.decoding.ensemble import Ensemble
+    from sightline.decoding.shortlist import Shortlist
+    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.runtime.prepared import Prepared
+    from sightline.tasks.batched import Scored
 
 BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
@@ -28,7 +31,7 @@ class Translator:
     """Translates raw text with one bundle. The same texts and settings give the same translations, alone or in any batch."""
 
     def __init__(
-        self, bundle: Bundle, *others: Bundle, precision: str = "auto", shortlist: Shortlist | None = None
+        self, bundle: Bundle, *others: Bundle, precision: str = "auto", shortlist: "Shortlist | None" = None
     ) -> None:
         """With `others`, models that know the same tokens, each next token gets the mean of the probabilities they give it.
 
@@ -39,26 +42,37 @@ class Translator:
 
         Raises ConfigError if it cannot be.
         """
-        if precision not in (known := ("auto", "int8", *PRECISIONS)):
+        if precision not in (known := ("auto", "int8", *FORMATS.values())):
             raise ConfigError(f"precision = {precision!r} is none: give {', '.join(known)}.{nearest(precision, known)}")
         self.bundle = bundle
-        self.precision = _chosen(precision, bundle.model, alone=not others)
-        self.searched = self._prepared(others, shortlist)
+        try:
+            parts, why_not = (
+                (None, "the library translates with one model at a time") if others else (parts_of(bundle), "")
+            )
+        except NotNative as error:
+            parts, why_not = None, str(error)
+        self.precision = _chosen(precision, bundle, why_not)
+        self.searched = self._prepared(others, parts, why_not, shortlist)
         """What searches ask: the model made ready, or all of them."""
 
-    def _prepared(self, others: Sequence[Bundle], shortlist: Shortlist | None) -> Native | Prepared | Ensemble:
-        model, native = self.bundle.model, self.precision in NATIVE_PRECISIONS
-        why_not = why_not_native(model) if native and not others else "it is for one model in int8 or fp32"
-        if not why_not:
-            return Native(model, self.precision, shortlist)
+    def _prepared(
+        self, others: Sequence[Bundle], parts: Parts | None, why_not: str, shortlist: "Shortlist | None"
+    ) -> "Native | Prepared | Ensemble":
+        if parts is not None and self.precision in NATIVE_PRECISIONS:
+            return Native(parts, self.precision, shortlist)
         if shortlist is not None:
+            if others or self.precision not in NATIVE_PRECISIONS:
+                why_not = "it is for one model in int8 or fp32"
             raise ConfigError(f"A shortlist is not to be had here: {why_not}. Leave it out.")
+        from sightline.decoding.ensemble import Ensemble
+        from sightline.runtime.prepared import Prepared
+
         if others:
             return Ensemble([Prepared(each.model, self.precision) for each in (self.bundle, *others)])
-        return Prepared(model, self.precision)
+        return Prepared(self.bundle.model, self.precision)
 
     @property
-    def model(self) -> EncoderDecoder:
+    def model(self) -> "EncoderDecoder":
         """The (first) model, in evaluation mode."""
         return self.bundle.model
 
@@ -100,21 +114,26 @@ class Translator:
         )
         settings = self.settings(**decoding)
         languages, max_len = self._targets(texts, to), self.bundle.config.model.max_len
-        threads = torch.get_num_threads() if self.searched.device.type == "cpu" else 1
+        on_processor = isinstance(self.searched, Native) or self.searched.device.type == "cpu"
+        threads = processor_threads() if on_processor else 1
         return translate(self.searched, self.bundle.tokenizer, texts, languages, settings, max_len, wanted, threads)
 
     def score(
         self, texts: Sequence[str], translations: Sequence[str], to: str | Sequence[str] | None = None
-    ) -> list[Scored]:
+    ) -> "list[Scored]":
         """How probable the model finds each text's translation.
 
         Raises DataError if there are not as many translations as texts, or one has more tokens than the model can write.
         """
+        from sightline.tasks.batched import score_texts
+
         given = texts, translations, self._targets(texts, to), self.settings(), self.bundle.config.model.max_len
         return score_texts(self.searched, self.bundle.tokenizer, *given)
 
     def partial(self, text: str, to: str | None = None, **decoding: Any) -> Iterator[str]:
         """The greedy translation of a text (with `sample`, a random one) as it grows, token by token."""
+        from sightline.tasks.batched import translate_gradually
+
         settings, [language] = self.settings(**{**decoding, "n_best": 1}), self._targets([text], to)
         config, tokenizer = self.bundle.config, self.bundle.tokenizer
         return translate_gradually(self.searched, tokenizer, text, language, settings, config.model.max_len)
@@ -174,14 +193,15 @@ def target_tag(bundle: Bundle, text: str, to: str | None) -> str:
     raise ConfigError(f"This model translates to {', '.join(tags)}: say which, with --to (in Python, to=...).")
 
 
-def _chosen(precision: str, model: EncoderDecoder, alone: bool) -> str:
+def _chosen(precision: str, bundle: Bundle, why_not: str) -> str:
     """A number format, the fastest one for "auto". Raises ConfigError if it must be int8 and cannot."""
-    why_not = why_not_native(model) if alone else "the library translates with one model at a time"
     if precision == "int8" and why_not:
         raise ConfigError(f"precision = int8 is not to be had here: {why_not}. Give auto.")
-    if precision != "auto":
-        return precision
-    return fastest_precision(model) if why_not else "int8"
+    if precision != "auto" or not why_not:
+        return "int8" if precision == "auto" else precision
+    from sightline.runtime.prepared import fastest_precision
+
+    return fastest_precision(bundle.model)
 
 
 def load(
@@ -194,13 +214,16 @@ def load(
     Raises BundleError if a folder holds none, or a damaged one, or if those of several do not know the same tokens.
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder or [BUILTIN])
-    first, *others = bundles = [load_bundle(each) for each in folders]
-    for path, bundle in zip(folders, bundles, strict=True):
+    first, *others = [load_bundle(each) for each in folders]
+    for path, bundle in zip(folders[1:], others, strict=True):
         if bundle.tokenizer.to_json() != first.tokenizer.to_json():
             raise BundleError(
                 f"{path} has another vocabulary than {folders[0]}, and models that translate together must know the same tokens: "
                 f"train one from the other (train.init={folders[0]}), or both on the same text with the same [tokenizer]."
             )
-    sizes = first.tokenizer.src_vocab_size, first.tokenizer.tgt_vocab_size
-    lists = Shortlist.load(Path(folders[0]), sizes) if shortlist else None
-    return Translator(first, *others, precision=precision, shortlist=lists)
+    if not shortlist:
+        return Translator(first, *others, precision=precision)
+    from sightline.decoding.shortlist import Shortlist
+
+    found = Shortlist.load(Path(folders[0]), (first.tokenizer.src_vocab_size, first.tokenizer.tgt_vocab_size))
+    return Translator(first, *others, precision=precision, shortlist=found)

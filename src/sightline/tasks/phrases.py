@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sightline.data.normalise import starts_unspaced
 from sightline.data.tokenizers import Tokenizer
-from sightline.decoding.constraints import Constraint, Phrase
+from sightline.decoding.phrases import Constraint, Phrase
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from sightline.data.batches import (
 from sightline.data.evaluation import Example
 from sightline.data.prepared import Prepared
 from sightline.data.text import Pairs
-from sightline.decoding.protocol import DecodingSettings
-from sightline.metrics.translation import MetricSettings, TranslationScores, corpus_bleu, evaluate_translations
+from sightline.decoding.settings import DecodingSettings
+from sightline.metrics.settings import MetricSettings
+from sightline.metrics.translation import TranslationScores, corpus_bleu, evaluate_translations
 from sightline.models.encoder_decoder import EncoderDecoder, Packing
 from sightline.tasks.search import length_groups, shortened, translate
 from sightline.tasks.task import Evaluation, Loss

@@ -12,7 +12,7 @@ from sightline.data.settings import DataSettings
 from sightline.data.sources import CorpusSettings, read_pairs
 from sightline.data.survey import Progress
 from sightline.data.tokenizers import TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError, DataError
 from sightline.metrics.scripts import tokenizer_for
 from sightline.models.build import ModelConfig, build_model

@@ -11,7 +11,7 @@ import time
 import psutil
 import torch
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 
 
 def best_device() -> torch.device:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 from sightline.models.build import ModelConfig, build_model
 from sightline.nn.heads import CHUNK_ELEMENTS
 from sightline.training.devices import matmul_rate

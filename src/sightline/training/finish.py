@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sightline.bundle import PRECISIONS, named_weights
+from sightline.bundle import named_weights
+from sightline.bundle.weights import PRECISIONS
 from sightline.files import write_atomically
 from sightline.tasks.task import Evaluation, Task
 from sightline.training.optim import average, load_weights

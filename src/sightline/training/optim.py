@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.training.settings import TrainSettings
 

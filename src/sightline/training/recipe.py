@@ -15,10 +15,10 @@ from sightline.data.settings import DataSettings
 from sightline.data.survey import Progress
 from sightline.data.synthetic import write_copy_corpus
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError, UserError, nearest
-from sightline.metrics.translation import MetricSettings
-from sightline.models.build import ModelConfig
+from sightline.metrics.settings import MetricSettings
+from sightline.models.config import ModelConfig
 from sightline.training.settings import TrainSettings
 from sightline.training.state import state_folders
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sightline.bundle import Bundle, BundleConfig, named_weights, read_weights, save_bundle, save_weights
+from sightline.bundle import Bundle, BundleConfig, named_weights, save_bundle
+from sightline.bundle.weights import read_weights, save_weights
 from sightline.errors import UserError
 from sightline.models.build import build_model
 from sightline.tasks.translation import TranslationTask

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from sightline.bundle import PRECISIONS
+from sightline.bundle.weights import PRECISIONS
 from sightline.nn.block import Block
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead

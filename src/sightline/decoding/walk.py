@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sightline.decoding.constraints import Constraint, Rules
-from sightline.decoding.protocol import Decodable, DecodingSettings, Hypothesis, hypothesis, keep_rows
+from sightline.decoding.constraints import Rules
+from sightline.decoding.hypothesis import Hypothesis, hypothesis
+from sightline.decoding.phrases import Constraint
+from sightline.decoding.protocol import Decodable, keep_rows
+from sightline.decoding.settings import DecodingSettings
 
 Choose = Callable[[Float[Tensor, "n vocab"], list[int]], Int[Tensor, " n"]]
 """From the log-probabilities of some rows, and the rows' numbers in the batch, to a token for each."""
