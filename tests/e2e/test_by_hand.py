@@ -99,6 +99,12 @@ def test_predict_first(lang: str, open_page: Open):
     page.get_by_role("button", name=PREDICT).click()
     expect(cell(page, "D[2,3]")).to_have_text("?")
     assert "?" in arithmetic(page)
+    for name in ("e[2,3]", "A[2,3]"):  # what would give it away
+        expect(cell(page, name)).to_have_text("·")
+        assert not re.search(r"= [\d−]", cell(page, name).get_attribute("aria-label") or "")
+    cell(page, "A[2,3]").click()
+    assert not re.search(r"\d", arithmetic(page))
+    cell(page, "D[2,3]").click()
 
     def guess(name: str, value: str) -> None:
         cell(page, name).click()
@@ -116,6 +122,63 @@ def test_predict_first(lang: str, open_page: Open):
     guess("D[2,3]", "3.01")
     expect(cell(page, "D[2,3]")).to_have_class(re.compile(r"\bgood\b"))
     expect(cell(page, "D[2,3]")).to_contain_text("3")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_what_is_no_number_is_refused_and_says_why(lang: str, open_page: Open):
+    page = open_page("#/v1/hand?lesson=head", lang=lang)
+    write(page, "X[2,4]", "abc")
+    refused = page.locator(".refused")
+    expect(refused).to_contain_text("“abc”")
+    expect(page.locator("[aria-live]").filter(has_text="abc")).to_have_count(1)
+    expect(cell(page, "X[2,4]").locator("input")).to_have_attribute("aria-invalid", "true")
+    gap = (refused.bounding_box() or {})["y"] - (cell(page, "X[2,4]").bounding_box() or {})["y"]
+    assert 0 < gap < 60
+    page.keyboard.press("Escape")
+    expect(refused).to_have_count(0)
+    assert shown(page, "X[2,4]") == 1
+    write(page, "X[2,4]", "－１．５")
+    assert shown(page, "X[2,4]") == -1.5
+    page.keyboard.press("Control+z")
+    assert page.locator("td.changed").count() == 0 and page.get_by_test_id("counter").count() == 0
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_the_counter_counts_what_is_on_show(lang: str, open_page: Open):
+    page = open_page("#/v1/hand?lesson=x", lang=lang)  # scores and what follows them are folded
+    write(page, "X[2,4]", "2")
+    numbers = {int(n) for n in re.findall(r"\d+", page.get_by_test_id("counter").inner_text())}
+    assert page.locator("td.changed").count() - 1 in numbers and max(numbers) <= 12
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_on_a_telephone_the_arithmetic_is_in_sight(lang: str, open_page: Open):
+    page = open_page("#/v1/hand?lesson=head", lang=lang, size=(390, 844), has_touch=True)
+    cell(page, "D[2,3]").tap()
+    bar = page.get_by_test_id("arithmetic").bounding_box() or {}
+    assert bar["y"] > 0 and bar["y"] + bar["height"] <= 844
+    tapped = cell(page, "D[2,3]").bounding_box() or {}
+    assert 0 < tapped["y"] < (page.locator(".formula-bar").bounding_box() or {})["y"]
+
+
+def test_old_values_stand_below_the_new_ones(open_page: Open):
+    page = open_page("#/v1/hand?lesson=mask")
+    page.locator(".try").nth(1).click()
+    padding = page.locator("td.changed").evaluate_all(
+        "all => all.map(e => parseFloat(getComputedStyle(e).paddingBottom))"
+    )
+    assert padding and min(padding) >= 12
+
+
+def test_of_a_model_the_strongest_pair_of_words_is_opened(open_page: Open):
+    page = open_page("#/v1/hand?lesson=real")
+    until(page, "document.querySelector('.badge') !== null && document.querySelector('.formula-bar') !== null")
+    pair = [page.locator(".pickers select").nth(i).evaluate("e => e.selectedOptions[0].text") for i in (3, 4)]
+    assert all(re.fullmatch(r"\d+ \w+", word) for word in pair) and pair[0] != pair[1]
+    name = page.locator(".cell-name").inner_text()
+    assert name == f"a({pair[0].split()[1]}, {pair[1].split()[1]})"
+    write(page, "q[1,1]", "3")
+    expect(page.get_by_role("button", name="CSV", exact=True)).to_be_visible()  # with that 3 in it
 
 
 @pytest.mark.parametrize("lang", LANGS)
