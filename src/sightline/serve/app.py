@@ -1,6 +1,6 @@
 """The application: the page, and the API that it reads."""
 
-from asyncio import wrap_future
+from asyncio import CancelledError, wrap_future
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,7 +31,12 @@ def create_app(workshop: Workshop) -> FastAPI:
 
     async def do(work: Do, *given: Any) -> Any:
         """Have something done in the thread that owns the models."""
-        return await wrap_future(workshop.submit(work, *given))
+        try:
+            return await wrap_future(workshop.submit(work, *given))
+        except CancelledError:
+            if workshop.closed:
+                raise Refusal(503, "interrupted") from None
+            raise
 
     app.state.workshop, app.state.do = workshop, do
     for each in (models, runs, export):

@@ -113,6 +113,11 @@ class Workshop:
         self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is done any more."""
+        return self._closed.is_set()
+
     def submit(self, work: Callable[..., Found], *given: Any) -> "Future[Found]":
         """Have something done in the thread. Raises Refusal if too much waits already."""
         with self._lock:
