@@ -5,7 +5,7 @@ from sightline.config import parse
 from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_core, build_model
-from sightline.nn.cores import AttentionCore, masked_softmax
+from sightline.nn.cores import CORES, AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
 
 SMALL = {"d_model": 16, "n_heads": 4, "d_ff": 32, "n_encoder_layers": 1, "n_decoder_layers": 1}
@@ -32,7 +32,7 @@ def test_a_core_of_ones_own_is_named_by_module_and_class_with_its_own_arguments(
     [
         (
             {"attention": "dott"},
-            "model.attention = \"dott\" is not known; choose one of dot, cosine. Did you mean 'dot'",
+            f"model.attention = \"dott\" is not known; choose one of {', '.join(CORES)}. Did you mean 'dot'",
         ),
         ({"attention": {"kind": "dot", "sharp": 1}}, "model.attention.sharp is not an argument of ScaledDotProduct"),
         ({"attention": "no.such.module:Core"}, "cannot be imported"),
