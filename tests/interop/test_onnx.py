@@ -24,6 +24,10 @@ VARIANTS: list[Any] = [
         id="cosine, learned",
         marks=pytest.mark.slow,
     ),
+    *(
+        pytest.param({"attention": name, "n_decoder_layers": 2}, id=name, marks=pytest.mark.slow)
+        for name in ("additive", "location", "local", "hard")
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
 from sightline.models.build import ModelConfig, build_core, build_model
 from sightline.nn import names
-from sightline.nn.cores import AttentionCore, masked_softmax
+from sightline.nn.cores import CORES, AttentionCore, masked_softmax
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.mask import Mask
 from sightline.nn.norm import NORMS
@@ -40,7 +40,7 @@ def test_the_names_that_are_known_without_torch_are_those_of_the_tables() -> Non
     [
         (
             {"attention": "dott"},
-            "model.attention = \"dott\" is not known; choose one of dot, cosine. Did you mean 'dot'",
+            f"model.attention = \"dott\" is not known; choose one of {', '.join(CORES)}. Did you mean 'dot'",
         ),
         ({"attention": {"kind": "dot", "sharp": 1}}, "model.attention.sharp is not an argument of ScaledDotProduct"),
         ({"attention": "no.such.module:Core"}, "cannot be imported"),

@@ -182,7 +182,9 @@ class _Step(nn.Module):
         for layer, cache in enumerate(caches):
             cache.cross_attn.held = KeyValues(memory[layer, 0], memory[layer, 1])
         x = model.tgt_embed(tokens[:, None], position)
-        x = model.decoder(x, Mask(), x, Mask(keys=exists), caches)  # the memory is in the caches
+        x = model.decoder(
+            x, Mask(at=position), x, Mask(keys=exists, at=position), caches
+        )  # the memory is in the caches
         return model.head(x[:, 0]), torch.stack([cache.self_attn.past for cache in caches])  # pyright: ignore
 
 

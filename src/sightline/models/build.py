@@ -51,7 +51,13 @@ def build_core(config: ModelConfig) -> AttentionCore:
     for name in spec:
         if name not in takes:
             raise ConfigError(f"{key}.{name} is not an argument of {cls.__name__}.{nearest(name, takes)}")
-    given = {"dropout": config.attention_dropout, "n_heads": config.n_heads}
+    d_head = config.d_model // config.n_heads
+    given = {
+        "dropout": config.attention_dropout,
+        "n_heads": config.n_heads,
+        "d_head": d_head,
+        "max_len": config.max_len,
+    }
     try:
         with torch.device("cpu"):  # a class of the user's own may compute its tables, which the meta device cannot
             return cls(**{**{name: value for name, value in given.items() if name in takes}, **spec})

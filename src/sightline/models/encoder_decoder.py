@@ -1,6 +1,6 @@
 """The Transformer of "Attention Is All You Need": an encoder, and a decoder that looks at its memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -119,9 +119,11 @@ class EncoderDecoder(nn.Module):
         if packing is None:
             return self.decode(tgt, self.encode(src), src != self.pad_id)
         of_src, of_tgt = packing.src_segments, packing.tgt_segments
-        memory = self.encoder(self.src_embed(src, _positions(of_src)), Mask(pairs=_together(of_src, of_src)))
-        own = Mask(causal=True, pairs=_together(of_tgt, of_tgt))
-        return self.decoder(self.tgt_embed(tgt, _positions(of_tgt)), own, memory, Mask(pairs=_together(of_tgt, of_src)))
+        at_src, at_tgt = _positions(of_src), _positions(of_tgt)
+        memory = self.encoder(self.src_embed(src, at_src), Mask(pairs=_together(of_src, of_src), at=at_src))
+        own = Mask(causal=True, pairs=_together(of_tgt, of_tgt), at=at_tgt)
+        other = Mask(pairs=_together(of_tgt, of_src), at=at_tgt)
+        return self.decoder(self.tgt_embed(tgt, at_tgt), own, memory, other)
 
     def forward(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t vocab"]:
         """Logits for the token after each target position; `tgt` begins with `bos_id`."""
@@ -135,6 +137,7 @@ class EncoderDecoder(nn.Module):
         """Logits for the next token of each row, given its newest one (`bos_id` at first)."""
         x = self.tgt_embed(tokens[:, None], state.length)
         mask = Mask(causal=True, offset=state.length)
-        hidden = self.decoder(x, mask, state.memory, state.memory_mask, state.caches)
+        memory_mask = replace(state.memory_mask, offset=state.length)
+        hidden = self.decoder(x, mask, state.memory, memory_mask, state.caches)
         state.length += 1
         return self.head(hidden[:, 0])

@@ -3,12 +3,14 @@
 Letters: b batch, h heads, tq queries, tk keys, d size of a head.
 """
 
+import inspect
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.errors import nearest
 from sightline.nn.dropout import Dropout
 from sightline.nn.mask import Mask
 from sightline.nn.softmax_attention import softmax_attention
@@ -57,15 +59,28 @@ class AttentionCore(nn.Module):
         return self.dropout(self.weights(q, k, mask)).to(v.dtype) @ v
 
 
-class ScaledDotProduct(AttentionCore):
+class ScoreCore(AttentionCore):
+    """Attention by the softmax of a score of each query and key: an alignment function is a class with one method, `scores`."""
+
+    def scores(
+        self, q: Float[Tensor, "b h tq d"], k: Float[Tensor, "b h tk d"], mask: Mask
+    ) -> Float[Tensor, "b h tq tk"]:
+        """How well each key fits each query, before softmax. `mask` tells where they stand; what it hides is hidden later."""
+        raise NotImplementedError(f"{type(self).__name__} must define scores(q, k, mask)")
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        return masked_softmax(self.scores(q, k, mask), mask)
+
+
+class ScaledDotProduct(ScoreCore):
     """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017, section 3.2.1).
 
     Short sequences on a CPU, and any sequence while attention dropout is at work there, are computed as written; others by
     torch's fused kernel.
     """
 
-    def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        return masked_softmax((q * (1.0 / math.sqrt(q.shape[-1]))) @ k.mT, mask)
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        return (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.mT
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         dropout = self.dropout.p if self.training else 0.0
@@ -88,9 +103,10 @@ class ScaledDotProduct(AttentionCore):
         return out
 
 
-class Cosine(AttentionCore):
-    """softmax(g cos(q, k)) v with a learned sharpness g per head, kept positive (Henry et al. 2020, "Query-Key Normalization
-    for Transformers", section 2: g begins at log2(L^2 - L), L a typical length).
+class Cosine(ScoreCore):
+    """softmax(g cos(q, k)) v with a learned sharpness g per head, kept positive: content-based addressing (Graves et al. 2014,
+    section 3.3.1), whose g begins here at log2(L^2 - L), L a typical length (Henry et al. 2020, "Query-Key Normalization for
+    Transformers", section 2).
 
     `n_heads` is the number of query heads; `length` the typical number of keys.
     """
@@ -99,9 +115,183 @@ class Cosine(AttentionCore):
         super().__init__(dropout)
         self.log_sharpness = nn.Parameter(torch.full((n_heads,), math.log(math.log2(length**2 - length))))
 
-    def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)
-        return masked_softmax(self.log_sharpness.exp()[:, None, None] * (q @ k.mT), mask)
+        return self.log_sharpness.exp()[:, None, None] * (q @ k.mT)
 
 
-CORES: dict[str, type[AttentionCore]] = {"dot": ScaledDotProduct, "cosine": Cosine}
+class DotProduct(ScoreCore):
+    """softmax(q k^T) v, not scaled: "dot" of Luong et al. 2015 (section 3.1)."""
+
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        return q @ k.mT
+
+
+def _matrices(n: int, rows: int, columns: int) -> nn.Parameter:
+    """One matrix a head, Xavier uniform."""
+    bound = math.sqrt(6.0 / (rows + columns))
+    return nn.Parameter(torch.empty(n, rows, columns).uniform_(-bound, bound))
+
+
+class General(ScoreCore):
+    """softmax(q W k^T) v with a matrix W a head: "general", the bilinear form, of Luong et al. 2015 (section 3.1)."""
+
+    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0) -> None:
+        super().__init__(dropout)
+        self.form = _matrices(n_heads, d_head, d_head)
+
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        return q @ self.form @ k.mT
+
+
+class Additive(ScoreCore):
+    """softmax(u tanh(W q + U k)) v: a network with one hidden layer compares (Bahdanau et al. 2015, appendix A.1.2).
+
+    `hidden` is its width; none: that of a head. It holds [b, h, tq, tk, hidden] numbers at once.
+    """
+
+    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0, hidden: int | None = None) -> None:
+        super().__init__(dropout)
+        hidden = hidden or d_head
+        self.of_q, self.of_k = _matrices(n_heads, d_head, hidden), _matrices(n_heads, d_head, hidden)
+        self.out = _matrices(n_heads, hidden, 1)
+
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        both = torch.tanh((q @ self.of_q)[:, :, :, None] + (k @ self.of_k)[:, :, None])
+        return (both @ self.out[:, None]).squeeze(-1)
+
+
+class Concat(ScoreCore):
+    """softmax(u tanh(W [q; k])) v: "concat" of Luong et al. 2015 (section 3.1), which is `Additive` with both matrices in one."""
+
+    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0, hidden: int | None = None) -> None:
+        super().__init__(dropout)
+        hidden = hidden or d_head
+        self.of_both, self.out = _matrices(n_heads, 2 * d_head, hidden), _matrices(n_heads, hidden, 1)
+
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        of_q, of_k = self.of_both.chunk(2, dim=1)
+        both = torch.tanh((q @ of_q)[:, :, :, None] + (k @ of_k)[:, :, None])
+        return (both @ self.out[:, None]).squeeze(-1)
+
+
+class Location(ScoreCore):
+    """softmax(q W) v: a query knows by itself which places to look at, whatever stands there: "location" of Luong et al. 2015
+    (section 3.1). Places are counted among the keys that the query may see.
+
+    `max_len` is the number of places there are. Raises ValueError for more keys.
+    """
+
+    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0, max_len: int = 1024) -> None:
+        super().__init__(dropout)
+        self.places = _matrices(n_heads, d_head, max_len)
+
+    def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        tq, tk, places = q.shape[-2], k.shape[-2], self.places.shape[-1]
+        if tk > places:
+            raise ValueError(f"{tk} keys, but location-based attention has {places} places: give a larger max_len")
+        scores = q @ self.places[:, :, :tk]
+        if mask.allowed(tq, tk, q.device) is None:
+            return scores
+        return scores.gather(-1, mask.key_places(tq, tk, q.device).clamp_min(0).expand_as(scores))
+
+
+class Local(AttentionCore):
+    """Attention within a window around one key (Luong et al. 2015, section 3.2): the score of each key loses
+    (distance / (window / 2))^2 / 2, and keys more than `window` away are seen only where nothing nearer may be.
+
+    The middle is the query's own place, at most that of the last key ("local-m"), or with `predict` S sigmoid(u tanh(W q)), S the
+    number of keys ("local-p"). Keys count only where the query may see them. `score` names the alignment function of `CORES`.
+    Weights add up to 1, which those of local-p in the paper, multiplied by the bell curve after softmax, do not.
+    """
+
+    def __init__(
+        self,
+        n_heads: int,
+        d_head: int,
+        dropout: float = 0.0,
+        window: int = 10,
+        predict: bool = False,
+        score: str = "general",
+    ) -> None:
+        super().__init__(dropout)
+        if window < 1:
+            raise ValueError(f"window = {window} shows nothing: give 1 or more")
+        self.window, self.score = window, _score(score, n_heads, d_head)
+        self.hidden = _matrices(n_heads, d_head, d_head) if predict else None
+        self.out = _matrices(n_heads, d_head, 1) if predict else None
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        scores, (tq, tk) = self.score.scores(q, k, mask), (q.shape[-2], k.shape[-2])
+        places = mask.key_places(tq, tk, q.device)
+        last = places[..., -1:]
+        if self.hidden is None or self.out is None:
+            middle = torch.minimum(mask.query_places(tq, q.device)[:, None, :, None], last)
+        else:
+            middle = (last + 1) * torch.sigmoid(torch.tanh(q @ self.hidden) @ self.out)
+        distance = places - middle
+        scores = scores - 2 * (distance / self.window) ** 2
+        far = torch.finfo(scores.dtype).min / 4  # above what is masked
+        return masked_softmax(scores.masked_fill(distance.abs() > self.window, far), mask)
+
+
+class _OneOnly(torch.autograd.Function):
+    """The largest of each row alone; the gradient passes as if nothing had been done (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor) -> Tensor:
+        chosen = torch.zeros_like(weights).scatter_(-1, weights.argmax(-1, keepdim=True), 1.0)
+        return chosen * (weights.sum(-1, keepdim=True) > 0)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class Hard(AttentionCore):
+    """One key alone is looked at: in training one drawn with the probabilities of soft attention, in evaluation the most probable
+    one (Xu et al. 2015, section 4.1).
+
+    In place of their REINFORCE, which must know the loss, the gradient is that of the Gumbel softmax of `temperature` (Jang et
+    al. 2017, Maddison et al. 2017), straight through. `score` names the alignment function of `CORES`.
+    """
+
+    def __init__(
+        self, n_heads: int, d_head: int, dropout: float = 0.0, score: str = "additive", temperature: float = 1.0
+    ) -> None:
+        super().__init__(dropout)
+        if temperature <= 0:
+            raise ValueError(f"temperature = {temperature} must be above 0")
+        self.score, self.temperature = _score(score, n_heads, d_head), temperature
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
+        soft = self.score.weights(q, k, mask)
+        if self.training:
+            logits = soft.clamp_min(torch.finfo(soft.dtype).tiny).log()
+            noise = -torch.empty_like(logits).exponential_().clamp_min(torch.finfo(soft.dtype).tiny).log()
+            drawn = torch.softmax((logits + noise) / self.temperature, dim=-1)
+            soft = drawn * (soft.sum(-1, keepdim=True) > 0)
+        return _OneOnly.apply(soft)  # pyright: ignore[reportReturnType]
+
+
+SCORES: dict[str, type[ScoreCore]] = {
+    "dot": ScaledDotProduct,
+    "plain-dot": DotProduct,
+    "cosine": Cosine,
+    "general": General,
+    "additive": Additive,
+    "concat": Concat,
+    "location": Location,
+}
+"""The alignment functions: what `Local` and `Hard` may look with."""
+
+
+def _score(name: str, n_heads: int, d_head: int) -> ScoreCore:
+    if name not in SCORES:
+        raise ValueError(f'score = "{name}" is not known; choose one of {", ".join(SCORES)}.{nearest(name, SCORES)}')
+    cls = SCORES[name]
+    takes = inspect.signature(cls).parameters
+    return cls(**{key: size for key, size in (("n_heads", n_heads), ("d_head", d_head)) if key in takes})
+
+
+CORES: dict[str, type[AttentionCore]] = {**SCORES, "local": Local, "hard": Hard}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 HIDDEN = -(2.0**100)
@@ -30,6 +30,8 @@ class Mask:
     """Added to the scores before softmax: ALiBi, relative positions."""
     offset: int = 0
     """The position of the first query among the keys: how many came before, in a cache."""
+    at: Int[Tensor, "b tq"] | None = None
+    """Where each query stands in its own sequence, if not one after another from `offset` on."""
     _made: dict[tuple, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
 
     def allowed(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq tk"] | None:
@@ -55,8 +57,8 @@ class Mask:
             return None if x is None else x[:, :, start:end, :tk]
 
         keys = None if self.keys is None else self.keys[:, :tk]
-        offset = self.offset + start
-        return Mask(self.causal, keys, cut(self.pairs), self.window, cut(self.bias), offset)
+        offset, at = self.offset + start, None if self.at is None else self.at[:, start:end]
+        return Mask(self.causal, keys, cut(self.pairs), self.window, cut(self.bias), offset, at)
 
     def _make(self, tq: int, tk: int, device: torch.device) -> Tensor | None:
         allowed = None if self.keys is None else self.keys[:, None, None, :]
@@ -88,6 +90,18 @@ class Mask:
                 table[..., :tk].masked_fill_(~allowed, HIDDEN)
             self._made[key] = table
         return self._made[key]
+
+    def query_places(self, tq: int, device: torch.device) -> Int[Tensor, "#b tq"]:
+        """Where each query stands in its own sequence."""
+        return torch.arange(self.offset, self.offset + tq, device=device)[None] if self.at is None else self.at
+
+    def key_places(self, tq: int, tk: int, device: torch.device) -> Int[Tensor, "#b #h #tq tk"]:
+        """Where each key stands among those that a query may see, and how many of them came before it, less one, for the others.
+
+        That is its place in its own sequence, whatever stands beside it in a row or a cache.
+        """
+        allowed = self.allowed(tq, tk, device)
+        return torch.arange(tk, device=device)[None, None, None] if allowed is None else allowed.cumsum(-1) - 1
 
     def seeing(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq 1"] | None:
         """Which queries may look anywhere at all; None if all of them may, for which a GPU has to be waited for."""
