@@ -97,6 +97,8 @@ BAD = {
         ["a", "--model", "{run}", "--out", "a.pharaoh", "--layer", "9"],
         ["decoder.cross_attn has no layer 9"],
     ),
+    "no text of any kind": (["a \udcff", "--model", "{run}"], ["no UTF-8"]),
+    "a language that cannot be one": (["a", "--model", "{run}", "--to", "z" * 50], ["--to", "zh"]),
     "a folder as the file": (["a", "--model", "{run}", "--out", "there.html"], ["there.html is a folder"]),
     "another amount of data": (["a", "--out", "a.html", "--data", "all"], ["--data all", "view, run, model"]),
     "a folder that is not there": (["a", "--model", "{run}", "--out", "no/where/run.ttrace"], ["no/where"]),

@@ -379,3 +379,17 @@ def test_a_saved_page_computes_without_a_server(lang: str, open_page: Open, expl
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV", exact=True).click()
     assert download.value.suggested_filename == "by-hand-model.csv"
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_page_of_the_maps_alone_says_what_it_does_not_hold(
+    lang: str, open_page: Open, explorer: Explorer, tmp_path: Path
+):
+    page = open_page("#/v1/hand?lesson=x", lang=lang)
+    run = ask(page, "a dog runs", TINY)
+    saved = tmp_path / "page.html"
+    saved.write_bytes(page.request.get(f"{explorer.base}api/v1/export/{run}?form=html&data=view&lang={lang}").body())
+    page = open_page("#/v1/hand?lesson=real&stack=decoder.cross_attn&l=1", lang=lang, base=saved.as_uri(), offline=True)
+    said = {"en": "This file does not hold decoder.1.cross_attn.q.", "zh": "这个文件里没有 decoder.1.cross_attn.q。"}
+    until(page, f"document.querySelector('.notice-text')?.innerText.includes('{said[lang]}')")
+    write(open_page("#/v1/hand?lesson=head", lang=lang, base=saved.as_uri(), offline=True), "X[2,4]", "2")

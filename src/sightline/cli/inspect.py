@@ -65,6 +65,8 @@ def inspect(
 
     if lang not in ("en", "zh"):
         raise ConfigError(f"--lang {lang}: give en or zh.")
+    if to is not None and (len(to) > 40 or not to.isprintable()):
+        raise ConfigError(f"--to {to[:40]!r} is no language: give the short name of one, such as zh.")
     if data not in LEVELS:
         raise ConfigError(f"--data {data}: give {', '.join(LEVELS)}.")
     form = None if out is None else FORMS.get(out.suffix.lower())
@@ -112,9 +114,11 @@ def _size(bytes: int) -> str:
 
 
 def _short(text: str) -> str:
-    """Raises UserError for a text that is too long to be read at all."""
+    """Raises UserError for a text that is too long to be read at all, or is none."""
     from sightline.serve.schema import TEXT
 
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # as Python holds bytes that it cannot read
+        raise UserError("The text holds bytes that are no UTF-8: type it again, or save the file it is from as UTF-8.")
     if len(text) > TEXT:
         raise UserError(f"The text has {len(text):,} characters, and {TEXT:,} are read: take a shorter one.")
     return text

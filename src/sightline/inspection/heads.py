@@ -79,7 +79,9 @@ def _where(
     """Of each place, which keys are there for which query. Between two sentences there is no previous, next or self."""
     q, k = torch.arange(len(queries))[:, None], torch.arange(len(keys))[None, :]
     nowhere = torch.zeros_like(visible)
-    same = torch.tensor([[_alike(a, b) for b in keys] for a in queries]).view_as(visible)
+    texts = {text: i for i, text in enumerate({_written(each) for each in (*queries, *keys)} - {None})}
+    ids = [torch.tensor([texts.get(_written(each), -1) for each in side]) for side in (queries, keys)]
+    same = ((ids[0][:, None] == ids[1][None, :]) & (ids[0] >= 0)[:, None]).view_as(visible)
     last = keys[-1]
     ends = torch.zeros(len(keys), dtype=torch.bool)
     ends[-1] = last.special and last.piece == "</s>"
@@ -93,8 +95,9 @@ def _where(
     }
 
 
-def _alike(a: Token, b: Token) -> bool:
-    return not a.special and not b.special and a.text.casefold() == b.text.casefold()
+def _written(token: Token) -> str | None:
+    """The text by which a token is the same as another; None for one that is like no other."""
+    return None if token.special else token.text.casefold()
 
 
 def _mean_weight(weights: Float[Tensor, "h q k"], there: Bool[Tensor, "q k"]) -> Float[Tensor, " h"]:
