@@ -83,8 +83,11 @@ class Mask:
             return None
         key = (tq if given else 1, tk, width, device)
         if key not in self._made:
-            shape = torch.broadcast_shapes((1, 1, key[0], tk), *(part.shape for part in given))
-            table = torch.full((*shape[:3], width), HIDDEN, device=device)
+            shapes = [(1, 1, key[0]), *(part.shape[:3] for part in given)]
+            rows = [
+                max(sizes) for sizes in zip(*shapes, strict=True)
+            ]  # torch.broadcast_shapes imports torch.fx, most of a second
+            table = torch.full((*rows, width), HIDDEN, device=device)
             table[..., :tk] = 0.0 if self.bias is None else self.bias
             if allowed is not None:
                 table[..., :tk].masked_fill_(~allowed, HIDDEN)
