@@ -86,7 +86,7 @@ class Mask:
             shapes = [(1, 1, key[0]), *(part.shape[:3] for part in given)]
             rows = [
                 max(sizes) for sizes in zip(*shapes, strict=True)
-            ]  # torch.broadcast_shapes imports torch.fx, most of a second
+            ]  # torch.broadcast_shapes imports torch.fx, a second
             table = torch.full((*rows, width), HIDDEN, device=device)
             table[..., :tk] = 0.0 if self.bias is None else self.bias
             if allowed is not None:
