@@ -187,13 +187,11 @@ class Location(ScoreCore):
         self.places = _matrices(n_heads, d_head, max_len)
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        tq, tk, places = q.shape[-2], k.shape[-2], self.places.shape[-1]
-        if tk > places:
-            raise ValueError(f"{tk} keys, but location-based attention has {places} places: give a larger max_len")
-        scores = q @ self.places[:, :, :tk]
-        if mask.allowed(tq, tk, q.device) is None:
-            return scores
-        return scores.gather(-1, mask.key_places(tq, tk, q.device).clamp_min(0).expand_as(scores))
+        at, known = mask.key_places(q.shape[-2], k.shape[-2], q.device), self.places.shape[-1]
+        if k.shape[-2] > known and (most := int(at.max()) + 1) > known:  # keys of several sequences may share places
+            raise ValueError(f"{most} keys, but location-based attention has {known} places: give a larger max_len")
+        at = at.clamp_min(0).expand(q.shape[0], q.shape[1], q.shape[2], -1)
+        return (q @ self.places).gather(-1, at)
 
 
 class Local(AttentionCore):

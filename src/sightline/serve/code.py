@@ -39,7 +39,7 @@ DOT: dict[str, Place] = {
 """Of the scaled dot product, for the sentences that a page shows."""
 COSINE: dict[str, Place] = {
     "scores": (CORES, "class Cosine", "q, k = nn.functional.normalize(q", 2),
-    "scale": (CORES, "class Cosine", "return masked_softmax(self.log_sharpness.exp()", 1),
+    "scale": (CORES, "class Cosine", "return self.log_sharpness.exp()", 1),
     **dict.fromkeys(
         ("mask", "softmax"), (CORES, "def masked_softmax", "weights = torch.softmax(scores.masked_fill(", 1)
     ),
