@@ -79,6 +79,12 @@ export function t(key: Key, args: Args = {}): string {
   return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => (name in args ? String(args[name]) : whole));
 }
 
+/** Why something was not done, in the reader's language where there is a sentence for it. */
+export function refusal({ code, args }: { code: string; args: Args }): string {
+  const key = `error.${code}`;
+  return hasText(key) ? t(key, args) : t("error.unknown", { code, args: JSON.stringify(args) });
+}
+
 /** A number for reading: grouped digits, at most `digits` after the point. */
 export function count(n: number): string {
   return n.toLocaleString("en-US").replaceAll(",", " ");
