@@ -17,8 +17,7 @@ for (const [lang, name] of Object.entries(texts)) texts[lang] = JSON.parse(readF
 
 // The names of texts stand all over the code, so there they are numbers. Those that the code puts together, `error.${code}`, keep their names.
 const names = Object.keys(texts.en);
-// Each component is told which slots it is given, in the way of Svelte 4; none asks.
-const code = read("app.js").replaceAll(",$$slots:{default:!0}", "").trimEnd() + "\n";
+const code = read("app.js").trimEnd() + "\n";
 const literal = /(["'`])([a-z]+\.[\w.]+)\1/g;
 const whole = new Set([...code.matchAll(literal)].map((found) => found[2]));
 const families = [...code.matchAll(/`([a-z]+\.[\w.]*)\$\{/g)].map((found) => found[1]);
