@@ -186,7 +186,7 @@ def check_free_space(folder: str | Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise UserError(
-            f"The disk that holds {folder} has {_size(free)} free, and {_size(needed)} are needed. "
+            f"The disk that holds {folder} has {readable_size(free)} free, and {readable_size(needed)} are needed. "
             "Free some space, or choose a folder on another disk."
         )
 
@@ -325,7 +325,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _size(n_bytes: int) -> str:
+def readable_size(n_bytes: int) -> str:
+    """So many bytes in the largest unit of which there is at least one."""
     amount = float(n_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if amount < 1024:

@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 from safetensors.torch import load
 from tests.e2e.conftest import LANGS, TINY, Explorer, Open, ask, parameter, run_of, until
 
-from sightline.decoding.protocol import DecodingSettings
 from sightline.decoding.sampling import candidates
+from sightline.decoding.settings import DecodingSettings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 

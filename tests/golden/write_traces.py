@@ -13,7 +13,7 @@ import torch
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.inspection.pack import as_json, trace_bytes
 from sightline.models.build import ModelConfig, build_model

@@ -9,7 +9,7 @@ import torch
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.capture import (
     BEAM,
     SRC_TOKENS,

@@ -18,7 +18,7 @@ from safetensors.torch import load
 
 from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.pack import trace_from
 from sightline.models.build import ModelConfig, build_model
 from sightline.serve import exports

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline import bundle
 from sightline.inspection.pack import arrays
 from sightline.serve.opening import FILES, NAME, read_opening, write_opening
 from sightline.serve.workshop import BUILTIN, BUILTIN_NAME, Workshop
@@ -65,7 +66,7 @@ def test_the_api_answers_with_it_before_torch_is_loaded() -> None:
 def test_it_is_of_that_very_model(workshop: Workshop, tmp_path: Path) -> None:
     for name in FILES:
         shutil.copy(BUILTIN / name, tmp_path / name)
-    assert read_opening(tmp_path, BUILTIN_NAME) is None
+    assert FILES == bundle.FILES and read_opening(tmp_path, BUILTIN_NAME) is None
     write_opening(tmp_path, workshop)
     assert read_opening(tmp_path, BUILTIN_NAME) is not None
     assert read_opening(tmp_path, "another name") is None

@@ -12,7 +12,7 @@ from openpyxl.utils import range_boundaries
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.models.build import ModelConfig, build_model

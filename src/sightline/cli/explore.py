@@ -98,9 +98,7 @@ def serve(listening: socket.socket, folders: list[Path], opened: str | None) -> 
         print(file=sys.stderr)
     finally:
         workshop.close()
-    if (
-        loading.running()
-    ):  # torch is being imported, which takes seconds, cannot be interrupted, and leaves nothing to save
+    if loading.running():  # torch is still being imported: that cannot be interrupted, and nothing is there to be saved
         sys.stderr.flush()
         os._exit(0)
     if loading.done() and not loading.cancelled() and (error := loading.exception()) is not None:

@@ -57,7 +57,7 @@ def inspect(
     lang: Annotated[str, typer.Option(metavar="en|zh", help="Language of page.html and sheet.xlsx.")] = "en",
 ) -> None:
     """Capture a translation with everything that the model computed on the way, and write it to a file."""
-    from sightline.files import write_atomically
+    from sightline.files import readable_size, write_atomically
     from sightline.serve.exports import written
     from sightline.serve.offline import LEVELS
     from sightline.serve.schema import DecodeRequest, Refusal, RunRequest
@@ -95,22 +95,14 @@ def inspect(
     print(capture.manifest.translation)
     if made:
         print(f"Made the folder {out.parent}")
-    print(f"Written: {out} ({_size(size)})")
+    print(f"Written: {out} ({readable_size(size)})")
     if form == "html" and size > LARGE:
         smaller = "" if data == "view" else ", or give --data view, which holds the attention maps alone"
         print(
-            f"warning: {out} has {_size(size)}, which browsers open slowly and many a mail refuses: take a shorter "
+            f"warning: {out} has {readable_size(size)}, which browsers open slowly and many a mail refuses: take a shorter "
             f"sentence{smaller}.",
             file=sys.stderr,
         )
-
-
-def _size(bytes: int) -> str:
-    """Of a file, in the largest unit of which it has at least one."""
-    for unit, amount in (("MB", 1e6), ("kB", 1e3)):
-        if bytes >= amount:
-            return f"{bytes / amount:.1f} {unit}"
-    return f"{bytes} bytes"
 
 
 def _short(text: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.bundle import Bundle, named_weights
-from sightline.decoding.protocol import DecodingSettings
+from sightline.decoding.settings import DecodingSettings
 from sightline.errors import UserError, nearest
 from sightline.inspection.checks import deviations, incremental_deviation
 from sightline.inspection.heads import head_stats

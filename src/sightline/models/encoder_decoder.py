@@ -1,6 +1,6 @@
 """The Transformer of "Attention Is All You Need": an encoder, and a decoder that looks at its memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -137,7 +137,7 @@ class EncoderDecoder(nn.Module):
         """Logits for the next token of each row, given its newest one (`bos_id` at first)."""
         x = self.tgt_embed(tokens[:, None], state.length)
         mask = Mask(causal=True, offset=state.length)
-        memory_mask = replace(state.memory_mask, offset=state.length)
+        memory_mask = state.memory_mask.standing(state.length)
         hidden = self.decoder(x, mask, state.memory, memory_mask, state.caches)
         state.length += 1
         return self.head(hidden[:, 0])

@@ -144,6 +144,13 @@ class General(ScoreCore):
         return q @ self.form @ k.mT
 
 
+def _compared(
+    q: Float[Tensor, "b h tq u"], k: Float[Tensor, "b h tk u"], out: Float[Tensor, "h u 1"]
+) -> Float[Tensor, "b h tq tk"]:
+    """The output of a network whose hidden layer has the sum of what a query and a key give it."""
+    return (torch.tanh(q[:, :, :, None] + k[:, :, None]) @ out[:, None]).squeeze(-1)
+
+
 class Additive(ScoreCore):
     """softmax(u tanh(W q + U k)) v: a network with one hidden layer compares (Bahdanau et al. 2015, appendix A.1.2).
 
@@ -157,8 +164,7 @@ class Additive(ScoreCore):
         self.out = _matrices(n_heads, hidden, 1)
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        both = torch.tanh((q @ self.of_q)[:, :, :, None] + (k @ self.of_k)[:, :, None])
-        return (both @ self.out[:, None]).squeeze(-1)
+        return _compared(q @ self.of_q, k @ self.of_k, self.out)
 
 
 class Concat(ScoreCore):
@@ -171,8 +177,7 @@ class Concat(ScoreCore):
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         of_q, of_k = self.of_both.chunk(2, dim=1)
-        both = torch.tanh((q @ of_q)[:, :, :, None] + (k @ of_k)[:, :, None])
-        return (both @ self.out[:, None]).squeeze(-1)
+        return _compared(q @ of_q, k @ of_k, self.out)
 
 
 class Location(ScoreCore):
@@ -201,6 +206,8 @@ class Local(AttentionCore):
     The middle is the query's own place, at most that of the last key ("local-m"), or with `predict` S sigmoid(u tanh(W q)), S the
     number of keys ("local-p"). Keys count only where the query may see them. `score` names the alignment function of `CORES`.
     Weights add up to 1, which those of local-p in the paper, multiplied by the bell curve after softmax, do not.
+
+    Raises ValueError for a window below 1 or an unknown score.
     """
 
     def __init__(
@@ -211,11 +218,12 @@ class Local(AttentionCore):
         window: int = 10,
         predict: bool = False,
         score: str = "general",
+        max_len: int = 1024,
     ) -> None:
         super().__init__(dropout)
         if window < 1:
             raise ValueError(f"window = {window} shows nothing: give 1 or more")
-        self.window, self.score = window, _score(score, n_heads, d_head)
+        self.window, self.score = window, _score(score, n_heads, d_head, max_len)
         self.hidden = _matrices(n_heads, d_head, d_head) if predict else None
         self.out = _matrices(n_heads, d_head, 1) if predict else None
 
@@ -252,15 +260,23 @@ class Hard(AttentionCore):
 
     In place of their REINFORCE, which must know the loss, the gradient is that of the Gumbel softmax of `temperature` (Jang et
     al. 2017, Maddison et al. 2017), straight through. `score` names the alignment function of `CORES`.
+
+    Raises ValueError for a temperature that is not above 0 or an unknown score.
     """
 
     def __init__(
-        self, n_heads: int, d_head: int, dropout: float = 0.0, score: str = "additive", temperature: float = 1.0
+        self,
+        n_heads: int,
+        d_head: int,
+        dropout: float = 0.0,
+        score: str = "additive",
+        temperature: float = 1.0,
+        max_len: int = 1024,
     ) -> None:
         super().__init__(dropout)
         if temperature <= 0:
             raise ValueError(f"temperature = {temperature} must be above 0")
-        self.score, self.temperature = _score(score, n_heads, d_head), temperature
+        self.score, self.temperature = _score(score, n_heads, d_head, max_len), temperature
 
     def weights(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         soft = self.score.weights(q, k, mask)
@@ -284,12 +300,12 @@ SCORES: dict[str, type[ScoreCore]] = {
 """The alignment functions: what `Local` and `Hard` may look with."""
 
 
-def _score(name: str, n_heads: int, d_head: int) -> ScoreCore:
+def _score(name: str, n_heads: int, d_head: int, max_len: int) -> ScoreCore:
     if name not in SCORES:
         raise ValueError(f'score = "{name}" is not known; choose one of {", ".join(SCORES)}.{nearest(name, SCORES)}')
     cls = SCORES[name]
-    takes = inspect.signature(cls).parameters
-    return cls(**{key: size for key, size in (("n_heads", n_heads), ("d_head", d_head)) if key in takes})
+    takes, sizes = inspect.signature(cls).parameters, {"n_heads": n_heads, "d_head": d_head, "max_len": max_len}
+    return cls(**{key: size for key, size in sizes.items() if key in takes})
 
 
 CORES: dict[str, type[AttentionCore]] = {**SCORES, "local": Local, "hard": Hard}

@@ -1,10 +1,12 @@
 """Who may look at whom, as a description. A tensor is made only when a core asks for one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from sightline.nn.position import At
 
 HIDDEN = -(2.0**100)
 """A score so low that its softmax is zero, and yet a number: a row of nothing else gives no NaN."""
@@ -30,8 +32,8 @@ class Mask:
     """Added to the scores before softmax: ALiBi, relative positions."""
     offset: int = 0
     """The position of the first query among the keys: how many came before, in a cache."""
-    at: Int[Tensor, "b tq"] | None = None
-    """Where each query stands in its own sequence, if not one after another from `offset` on."""
+    at: At | None = None
+    """Where the queries stand in their own sequence, if not from `offset` on: see `standing`."""
     _made: dict[tuple, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
 
     def allowed(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq tk"] | None:
@@ -57,8 +59,8 @@ class Mask:
             return None if x is None else x[:, :, start:end, :tk]
 
         keys = None if self.keys is None else self.keys[:, :tk]
-        offset, at = self.offset + start, None if self.at is None else self.at[:, start:end]
-        return Mask(self.causal, keys, cut(self.pairs), self.window, cut(self.bias), offset, at)
+        at = self.at + start if isinstance(self.at, int) else None if self.at is None else self.at[:, start:end]
+        return Mask(self.causal, keys, cut(self.pairs), self.window, cut(self.bias), self.offset + start, at)
 
     def _make(self, tq: int, tk: int, device: torch.device) -> Tensor | None:
         allowed = None if self.keys is None else self.keys[:, None, None, :]
@@ -94,9 +96,16 @@ class Mask:
             self._made[key] = table
         return self._made[key]
 
+    def standing(self, at: At) -> "Mask":
+        """The same mask, and the tensors it has made, for queries that stand at `at` in their own sequence: the first of them,
+        or each. Who may look at whom does not depend on it.
+        """
+        return replace(self, at=at)
+
     def query_places(self, tq: int, device: torch.device) -> Int[Tensor, "#b tq"]:
         """Where each query stands in its own sequence."""
-        return torch.arange(self.offset, self.offset + tq, device=device)[None] if self.at is None else self.at
+        first = self.offset if self.at is None else self.at
+        return torch.arange(first, first + tq, device=device)[None] if isinstance(first, int) else first
 
     def key_places(self, tq: int, tk: int, device: torch.device) -> Int[Tensor, "#b #h #tq tk"]:
         """Where each key stands among those that a query may see, and how many of them came before it, less one, for the others.
@@ -104,7 +113,14 @@ class Mask:
         That is its place in its own sequence, whatever stands beside it in a row or a cache.
         """
         allowed = self.allowed(tq, tk, device)
-        return torch.arange(tk, device=device)[None, None, None] if allowed is None else allowed.cumsum(-1) - 1
+        if allowed is None:
+            return torch.arange(tk, device=device)[None, None, None]
+        key = (tq, tk, "places", device)
+        if key not in self._made:
+            self._made[key] = allowed.cumsum(-1) - 1
+        made = self._made[key]
+        assert made is not None
+        return made
 
     def seeing(self, tq: int, tk: int, device: torch.device) -> Bool[Tensor, "#b #h #tq 1"] | None:
         """Which queries may look anywhere at all; None if all of them may, for which a GPU has to be waited for."""

@@ -6,7 +6,6 @@ that are written in place and never copied for a beam.
 import copy
 import math
 import time
-from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -176,7 +175,7 @@ class Prepared:
             ids[layout.place] = tokens
         at = torch.full((layout.slots, layout.width), state.length, device=tokens.device)
         x = model.tgt_embed(ids.view(layout.slots, layout.width), at)
-        mask, memory_mask = (replace(each, at=at) for each in (layout.write(), state.memory_mask))
+        mask, memory_mask = layout.write().standing(at), state.memory_mask.standing(at)
         x = model.decoder(x, mask, state.memory, memory_mask, state.caches).flatten(0, 1)
         state.length += 1
         return model.head(x if everywhere else x[layout.place])

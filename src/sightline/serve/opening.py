@@ -1,4 +1,4 @@
-"""What a page opens with, kept in a file beside a model, so that its first picture does not wait for torch.
+"""What the page of the built-in model opens with, kept in a file beside it, so that its first picture does not wait for torch.
 
 The file is a capture as `sightline inspect` makes it, of the attention weights alone, with the API's answer about the model.
 It is used only beside the very model that it is of, and only until that model is loaded.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "opening.ttrace"
 FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
-"""What a model is made of, and what says it."""
+"""Those of a bundle; `sightline.bundle` is not imported here, for its libraries would be waited for."""
 
 
 @dataclass(frozen=True)

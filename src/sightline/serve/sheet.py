@@ -99,7 +99,7 @@ class _Head:
         attention: Any = getattr(block, which)
         core = attention.core
         if not isinstance(core, ScaledDotProduct | Cosine):
-            raise ConfigError(f"{type(core).__name__} is a core of your own, of which the workbook knows no formula.")
+            raise ConfigError(f"{type(core).__name__} is a core of which the workbook knows no formula.")
         self.crossed, self.causal = info.q != info.k, info.causal
         self.d = attention.d_head
         tensors = capture.tensors

@@ -94,9 +94,8 @@ class Workshop:
         self.folders = dict(_named(folders))
         self.opening: Opening | None = None
         """What can be said while the thread still loads torch and the model; None once it can answer itself."""
-        if len(self.folders) == 1:
-            [(name, folder)] = self.folders.items()
-            self.opening = read_opening(folder, name)
+        if not folders:
+            self.opening = read_opening(BUILTIN, BUILTIN_NAME)
         self._served: dict[str, Served] = {}
         self._runs: OrderedDict[str, Capture] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "model")
