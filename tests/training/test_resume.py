@@ -157,7 +157,8 @@ def kill_and_resume(settings: list[str], folder: Path, kills: int, seed: int) ->
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 20])
 def test_killed_at_random_moments_also_while_saving_the_result_is_the_same(
     kills: int, settings: list[str], tmp_path: Path
 ) -> None:
