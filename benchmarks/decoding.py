@@ -205,12 +205,13 @@ def untrained(folder: Path) -> Path:
     import torch
 
     from sightline.bundle import Bundle, load_bundle, save_bundle
-    from sightline.models.build import ModelConfig, build_model
+    from sightline.models.build import build_model
+    from sightline.models.config import TransformerConfig
     from sightline.runtime.translator import BUILTIN
 
     known = load_bundle(BUILTIN)
     torch.manual_seed(1)
-    config = ModelConfig()
+    config = TransformerConfig()
     model = build_model(config, known.tokenizer.src_vocab_size, known.tokenizer.tgt_vocab_size)
     folder.mkdir()
     save_bundle(folder, Bundle(known.config.model_copy(update={"model": config}), model, known.tokenizer, ""))

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from sightline.bundle import Bundle, BundleConfig, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
 SENTENCE = "The Law will never be perfect , but its application should be just ."
 PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
@@ -178,7 +179,7 @@ def small(folder: Path) -> str:
     torch.manual_seed(5)
     lines = [LONG] * 4
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=64), lines, lines)
-    config = ModelConfig.model_validate(
+    config = TransformerConfig.model_validate(
         {"d_model": 32, "n_heads": 8, "d_ff": 48, "n_encoder_layers": 6, "n_decoder_layers": 1, "max_len": 600}
     )
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()

@@ -17,7 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.tasks.translation import translation_loss
 from sightline.training.devices import choose_precision, settle
 from sightline.training.working import WorkingCopy
@@ -27,7 +28,7 @@ def measure(length: int, dropout: float, threads: int) -> dict[str, float]:
     """Seconds of a second pass, and the bytes that two of them took."""
     settle(threads)
     torch.manual_seed(1)
-    config = ModelConfig(
+    config = TransformerConfig(
         d_model=256,
         n_heads=4,
         d_ff=1024,

@@ -11,9 +11,10 @@ from sightline.bundle.stored import Stored
 from sightline.bundle.weights import PRECISIONS
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.errors import BundleError
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
-MODEL = ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
+MODEL = TransformerConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
 
 
 @pytest.fixture

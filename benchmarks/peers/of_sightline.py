@@ -10,7 +10,8 @@ from torch import nn
 from worker import DEVICE, Batch, Sizes
 
 from sightline.data import batches
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import Packing
 from sightline.tasks.task import Loss
 from sightline.tasks.translation import translation_loss
@@ -26,7 +27,7 @@ WIDTH = 128
 class Step:
     def __init__(self, sizes: Sizes, precision: str, *, compiled: bool) -> None:
         settle(torch.get_num_threads())
-        config = ModelConfig(
+        config = TransformerConfig(
             d_model=sizes.d_model,
             n_heads=sizes.n_heads,
             d_ff=sizes.d_ff,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sightline.decoding.settings import DecodingSettings as DecodingSettings
     from sightline.errors import UserError as UserError
-    from sightline.models.config import ModelConfig as ModelConfig
+    from sightline.models.config import TransformerConfig as TransformerConfig
     from sightline.nn.cores import AttentionCore as AttentionCore
     from sightline.nn.cores import masked_softmax as masked_softmax
     from sightline.nn.mask import Mask as Mask
@@ -22,7 +22,7 @@ _HOME = {
     "AttentionCore": "sightline.nn.cores",
     "DecodingSettings": "sightline.decoding.settings",
     "Mask": "sightline.nn.mask",
-    "ModelConfig": "sightline.models.config",
+    "TransformerConfig": "sightline.models.config",
     "Translator": "sightline.runtime.translator",
     "UserError": "sightline.errors",
     "fit": "sightline.training.loop",

@@ -20,7 +20,8 @@ from safetensors.torch import load
 
 from sightline.bundle import Bundle, BundleConfig, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ROOT / "src" / "sightline" / "builtin"
@@ -54,7 +55,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / TINY
     lines = ["a dog runs . the cat sat , its <b> & </script>"] * 4
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=64), lines, lines)
-    config = ModelConfig.model_validate(
+    config = TransformerConfig.model_validate(
         {"d_model": 32, "n_heads": 8, "d_ff": 48, "n_encoder_layers": 3, "n_decoder_layers": 2, "max_len": 600}
     )
     torch.manual_seed(5)

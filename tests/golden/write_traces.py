@@ -16,7 +16,8 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.inspection.pack import as_json, trace_bytes
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
 SEEDS = {
     "post-sinusoidal-relu": 4,
@@ -67,7 +68,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 def bundle(variant: str, seed: int | None = None) -> Bundle:
     """A tiny model of random weights, the same each time, whose translations are not all alike."""
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=16), ["abcdefgh ab"] * 3, ["abcdefgh ab"] * 3)
-    config = ModelConfig.model_validate({**SMALL, **VARIANTS[variant]})
+    config = TransformerConfig.model_validate({**SMALL, **VARIANTS[variant]})
     torch.manual_seed(3)
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     generator = torch.Generator().manual_seed(SEEDS[variant] if seed is None else seed)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sightline.data.batches import Batch, collate_packed, pack
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import Packing
 from sightline.tasks.task import Loss
 from sightline.tasks.translation import translation_loss
@@ -59,7 +60,7 @@ def train(
 def test_replayed_steps_are_those_of_the_processor(optimizer: Any, accumulate: int) -> None:
     torch.manual_seed(0)
     here = build_model(
-        ModelConfig.model_validate({**SMALL, "embedding_dropout": 0.0, "residual_dropout": 0.0}), 50, 50
+        TransformerConfig.model_validate({**SMALL, "embedding_dropout": 0.0, "residual_dropout": 0.0}), 50, 50
     ).train()
     there = copy.deepcopy(here).cuda()
     settings, batches = TrainSettings(optimizer=optimizer, weight_decay=0.1), Reversing().batches(8)
@@ -73,7 +74,7 @@ def test_replayed_steps_are_those_of_the_processor(optimizer: Any, accumulate: i
 def test_with_dropout_a_replayed_training_learns_as_an_ordinary_one(precision: str) -> None:
     dropout = {f"{place}_dropout": 0.2 for place in ("embedding", "residual", "ffn")}
     torch.manual_seed(0)
-    plain = build_model(ModelConfig.model_validate({**SMALL, **dropout}), 50, 50).cuda().train()
+    plain = build_model(TransformerConfig.model_validate({**SMALL, **dropout}), 50, 50).cuda().train()
     other = copy.deepcopy(plain)
     batches = Reversing().batches(500)
     ends = []

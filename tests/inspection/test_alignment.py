@@ -8,7 +8,8 @@ import torch
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.inspection.alignment import Pieces, Place, agreement, align, best_places, places, turned
 from sightline.metrics.alignment import Links
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 
 LINES = ["eins zwei drei vier", "drei zwei eins", "zwei vier", "vier drei zwei eins fünf"]
@@ -19,7 +20,7 @@ Parts = tuple[EncoderDecoder, Tokenizer]
 def parts() -> Parts:
     tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=60, min_frequency=1), LINES, LINES, ("de", "en"))
     torch.manual_seed(3)
-    config = ModelConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=1, n_decoder_layers=2)
+    config = TransformerConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=1, n_decoder_layers=2)
     return build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval(), tokenizer
 
 

@@ -20,7 +20,8 @@ from sightline.inspection.capture import (
     weights_sha256,
 )
 from sightline.inspection.hooks import watched_pass, watching
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import CORES, AttentionCore, masked_softmax
 from sightline.nn.feedforward import FEEDFORWARDS
@@ -62,7 +63,7 @@ def bundle(
     tokenizer = Tokenizer.train(TokenizerSettings(kind=kind, vocab_size=size), TEXT, TEXT, tags)  # pyright: ignore[reportArgumentType]
     spec = {**SMALL, **VARIANTS[variant]}
     own = spec.get("attention") == "tests.inspection.test_capture:Uniform"
-    config = ModelConfig.model_validate({**spec, **({"attention": "dot"} if own else {})})
+    config = TransformerConfig.model_validate({**spec, **({"attention": "dot"} if own else {})})
     torch.manual_seed(seed)
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     if own:  # by name it would have to be installed

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sightline.inspection.trace import trace
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 
 
@@ -12,7 +13,7 @@ from sightline.models.encoder_decoder import EncoderDecoder
 def model(request: pytest.FixtureRequest) -> EncoderDecoder:
     torch.manual_seed(1)
     sizes = {"d_model": 24, "n_heads": 3, "d_ff": 32, "n_encoder_layers": 2, "n_decoder_layers": 3}
-    return build_model(ModelConfig(**sizes, attention=request.param), 20, 20).eval()  # pyright: ignore[reportArgumentType]
+    return build_model(TransformerConfig(**sizes, attention=request.param), 20, 20).eval()  # pyright: ignore[reportArgumentType]
 
 
 SRC, TGT = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0]]), torch.tensor([[1, 9, 9, 4, 3], [1, 3, 0, 0, 0]])

@@ -8,7 +8,8 @@ import torch
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 SIZES: dict[str, Any] = {
@@ -30,7 +31,7 @@ def make_bundle() -> Callable[..., Bundle]:
         kind = TokenizerSettings(vocab_size=90, min_frequency=1, joint=joint)
         tokenizer = Tokenizer.train(kind, LINES, [line[::-1] for line in LINES] if not joint else LINES, tags)
         torch.manual_seed(3)
-        config = ModelConfig(**{**SIZES, **settings})
+        config = TransformerConfig(**{**SIZES, **settings})
         model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
         with torch.no_grad():
             for p in model.parameters():

@@ -11,9 +11,11 @@ import torch
 from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from sightline.data.batches import collate, collate_packed, pack
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.models.build import ModelConfig, build_model
-from sightline.models.encoder_decoder import EncoderDecoder, Packing
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
+from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.models.layout import layout
+from sightline.models.sequence_to_sequence import Packing
 from sightline.nn.cores import CORES
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.norm import NORMS
@@ -44,7 +46,7 @@ VOCAB = 23
 
 def make(variant: str, **more: object) -> EncoderDecoder:
     torch.manual_seed(7)
-    config = ModelConfig.model_validate({**SMALL, **VARIANTS[variant], **more})
+    config = TransformerConfig.model_validate({**SMALL, **VARIANTS[variant], **more})
     return build_model(config, VOCAB, VOCAB).eval()
 
 
@@ -133,7 +135,7 @@ def test_survives_saving_and_loading_as_a_bundle(variant: str, tokenizer: Tokeni
         for p in model.parameters():
             p.normal_(0.0, 0.1)
     config = BundleConfig(
-        name="a", task="translation", model=ModelConfig.model_validate({**SMALL, **VARIANTS[variant]})
+        name="a", task="translation", model=TransformerConfig.model_validate({**SMALL, **VARIANTS[variant]})
     )
     save_bundle(tmp_path / "bundle", Bundle(config, model, tokenizer, "card"))
     other = load_bundle(tmp_path / "bundle").model
@@ -145,7 +147,7 @@ def test_survives_saving_and_loading_as_a_bundle(variant: str, tokenizer: Tokeni
 @each
 def test_its_tensors_are_known_without_its_modules(variant: str) -> None:
     for more in ({}, {"output_bias": True, "n_decoder_layers": 1}):
-        found = layout(ModelConfig.model_validate({**SMALL, **VARIANTS[variant], **more}), VOCAB, VOCAB)
+        found = layout(TransformerConfig.model_validate({**SMALL, **VARIANTS[variant], **more}), VOCAB, VOCAB)
         parameters = make(variant, **more).named_parameters()
         assert found is None or list(found.items()) == [(name, tuple(p.shape)) for name, p in parameters]
         assert found is not None or VARIANTS[variant].keys() == {"attention"}
@@ -153,10 +155,12 @@ def test_its_tensors_are_known_without_its_modules(variant: str) -> None:
 
 def test_where_only_the_modules_can_tell_they_are_asked() -> None:
     for settings in ({"attention": "some.module:Core"}, {"attention": {"kind": "cosine", "length": 9}}, {"n_heads": 3}):
-        assert layout(ModelConfig.model_validate({**SMALL, **settings}), VOCAB, VOCAB) is None
-    assert layout(ModelConfig.model_validate(SMALL), VOCAB, VOCAB + 1) is None
-    assert layout(ModelConfig.model_validate({**SMALL, "d_model": 12, "position": "rotary"}), VOCAB, VOCAB) is None
-    assert layout(ModelConfig.model_validate({**SMALL, "attention": {"kind": "dot"}}), VOCAB, VOCAB) is not None
+        assert layout(TransformerConfig.model_validate({**SMALL, **settings}), VOCAB, VOCAB) is None
+    assert layout(TransformerConfig.model_validate(SMALL), VOCAB, VOCAB + 1) is None
+    assert (
+        layout(TransformerConfig.model_validate({**SMALL, "d_model": 12, "position": "rotary"}), VOCAB, VOCAB) is None
+    )
+    assert layout(TransformerConfig.model_validate({**SMALL, "attention": {"kind": "dot"}}), VOCAB, VOCAB) is not None
 
 
 def test_names_are_golden() -> None:
@@ -194,11 +198,11 @@ CHANGED_NAMES: dict[str, tuple[list[str], str]] = {
     "grouped": (FINAL_NORMS, "none"),
     "core cosine": (of_cores("log_sharpness"), "none"),
     "core general": (of_cores("form"), "none"),
-    "core additive": (of_cores("of_q", "of_k", "out"), "none"),
+    "core additive": (of_cores("out"), "none"),
     "core concat": (of_cores("of_both", "out"), "none"),
     "core location": (of_cores("places"), "none"),
     "core local": (of_cores("score.form"), "none"),
-    "core hard": (of_cores("score.of_q", "score.of_k", "score.out"), "none"),
+    "core hard": (of_cores("score.out"), "none"),
     "position learned": (["src_embed.position.weight", "tgt_embed.position.weight"], "none"),
     "ffn swiglu": ([f"{at}.ffn.gate_proj.weight" for at in SELF], r"\.ffn\..*\.bias$"),
     "norm rms": ([], r"_norm\.bias$"),
@@ -221,8 +225,8 @@ def test_names_of_every_variant_are_golden(variant: str) -> None:
 def test_base_and_big_have_the_published_number_of_parameters() -> None:
     """Table 3 of the paper: 65 and 213 million, with a joint vocabulary of 37,000."""
     with torch.device("meta"):
-        base = build_model(ModelConfig(), 37_000, 37_000)
-        big = build_model(ModelConfig(d_model=1024, n_heads=16, d_ff=4096, residual_dropout=0.3), 37_000, 37_000)
+        base = build_model(TransformerConfig(), 37_000, 37_000)
+        big = build_model(TransformerConfig(d_model=1024, n_heads=16, d_ff=4096, residual_dropout=0.3), 37_000, 37_000)
     millions = [sum(p.numel() for p in model.parameters()) / 1e6 for model in (base, big)]
     assert abs(millions[0] - 63) < 2.5 and abs(millions[1] - 214) < 4
 
@@ -277,7 +281,7 @@ def test_in_bf16_no_weight_gets_a_gradient_that_is_too_small() -> None:
     """As those of norms were, which were summed up in bf16 over all tokens."""
     torch.manual_seed(0)
     config = {**SMALL, "d_model": 32, "residual_dropout": 0.0, "embedding_dropout": 0.0}
-    model = build_model(ModelConfig.model_validate(config), 50, 50)
+    model = build_model(TransformerConfig.model_validate(config), 50, 50)
     src, tgt = (torch.randint(4, 50, (256, 12)) for _ in range(2))
     gradients = []
     for precision in ("fp32", "bf16"):

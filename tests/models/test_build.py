@@ -4,7 +4,8 @@ import torch
 from sightline.config import parse
 from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import ConfigError
-from sightline.models.build import ModelConfig, build_core, build_model
+from sightline.models.build import build_core, build_model
+from sightline.models.config import TransformerConfig
 from sightline.nn import names
 from sightline.nn.cores import CORES, AttentionCore, masked_softmax
 from sightline.nn.feedforward import FEEDFORWARDS
@@ -27,7 +28,9 @@ class Sharp(AttentionCore):
 
 
 def test_a_core_of_ones_own_is_named_by_module_and_class_with_its_own_arguments() -> None:
-    core = build_core(ModelConfig(attention={"kind": f"{__name__}:Sharp", "sharpness": 5.0}, attention_dropout=0.1))
+    core = build_core(
+        TransformerConfig(attention={"kind": f"{__name__}:Sharp", "sharpness": 5.0}, attention_dropout=0.1)
+    )
     assert type(core).__name__ == "Sharp" and core.sharpness == 5.0 and core.dropout.p == 0.1
 
 
@@ -57,28 +60,28 @@ def test_the_names_that_are_known_without_torch_are_those_of_the_tables() -> Non
 )
 def test_a_setting_that_cannot_be_is_named_with_the_nearest_right_one(settings: dict, said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        build_model(parse(ModelConfig, {**SMALL, **settings}), 20, 20)
+        build_model(parse(TransformerConfig, {**SMALL, **settings}), 20, 20)
     assert said in str(error.value)
 
 
 def test_shared_embeddings_need_one_vocabulary() -> None:
     with pytest.raises(ConfigError, match=r"tokenizer.joint = true"):
-        build_model(ModelConfig.model_validate(SMALL), 20, 30)
+        build_model(TransformerConfig.model_validate(SMALL), 20, 30)
 
 
 def test_tied_and_shared_embeddings_are_one_tensor() -> None:
-    model = build_model(ModelConfig.model_validate(SMALL), 20, 20)
+    model = build_model(TransformerConfig.model_validate(SMALL), 20, 20)
     assert model.head.weight is model.tgt_embed.tokens.weight is model.src_embed.tokens.weight
 
 
 def test_separate_vocabularies_have_separate_embeddings() -> None:
-    model = build_model(ModelConfig.model_validate({**SMALL, "share_embeddings": False}), 20, 30)
+    model = build_model(TransformerConfig.model_validate({**SMALL, "share_embeddings": False}), 20, 30)
     assert model.src_embed.tokens.weight.shape == (20, 16) and model.head.weight.shape == (30, 16)
 
 
 @pytest.mark.parametrize("beam", [1, 2])
 def test_a_translation_ends_where_learned_positions_end(beam: int) -> None:
-    model = build_model(ModelConfig.model_validate({**SMALL, "position": "learned", "max_len": 6}), 20, 20).eval()
+    model = build_model(TransformerConfig.model_validate({**SMALL, "position": "learned", "max_len": 6}), 20, 20).eval()
     search = DecodingSettings(beam=beam, min_len=50)
     (found,) = beam_search(model, torch.tensor([[5, 6, 7, 2]]), search)
     assert len(found[0].tokens) == 6 and not found[0].finished

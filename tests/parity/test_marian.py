@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from sightline.decoding.beam import beam_search
 from sightline.decoding.settings import DecodingSettings
 from sightline.decoding.walk import greedy
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.block import Stack
 
@@ -45,7 +46,7 @@ def marian(seed: int) -> nn.Module:
 
 def copied(theirs: nn.Module) -> EncoderDecoder:
     ours = build_model(
-        ModelConfig(d_model=D, n_heads=HEADS, d_ff=FF, n_encoder_layers=3, n_decoder_layers=2), VOCAB, VOCAB
+        TransformerConfig(d_model=D, n_heads=HEADS, d_ff=FF, n_encoder_layers=3, n_decoder_layers=2), VOCAB, VOCAB
     )
     ours.bos_id = PAD  # Marian begins a translation with the padding token
     weights = theirs.model.state_dict()  # pyright: ignore

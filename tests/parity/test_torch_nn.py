@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.nn.block import Block
 
 D, HEADS, FF, VOCAB = 32, 4, 64, 50
@@ -54,7 +55,7 @@ def test_logits_equal_those_of_torch_nn_transformer(norm_at: str) -> None:
     theirs = reference(norm_at == "pre").eval()
     for p in theirs.parameters():
         p.add_(0.05 * torch.randn_like(p))
-    config = ModelConfig(
+    config = TransformerConfig(
         d_model=D,
         n_heads=HEADS,
         d_ff=FF,

@@ -14,7 +14,7 @@ from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.models.build import build_model
-from sightline.models.config import ModelConfig
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
@@ -49,7 +49,7 @@ def tokenizer() -> Tokenizer:
 
 def made(tokenizer: Tokenizer, **settings: object) -> Bundle:
     torch.manual_seed(3)
-    config = ModelConfig.model_validate({**SMALL, **settings})
+    config = TransformerConfig.model_validate({**SMALL, **settings})
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     with torch.no_grad():
         for parameter in model.parameters():

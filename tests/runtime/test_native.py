@@ -16,7 +16,8 @@ from sightline.decoding import DecodingSettings, Hypothesis, beam_search, greedy
 from sightline.decoding.searcher import Searcher
 from sightline.decoding.shortlist import Lexicon, Shortlist
 from sightline.errors import ConfigError
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.runtime.modules import parts_of_modules
 from sightline.runtime.native import Native, NotNative, native_library
@@ -49,7 +50,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 def model(vocab: int = 30, **settings: Any) -> EncoderDecoder:
     torch.manual_seed(5)
     sizes = {"d_model": 32, "n_heads": 4, "d_ff": 48, "n_encoder_layers": 2, "n_decoder_layers": 2, "max_len": 40}
-    built = build_model(ModelConfig(**{**sizes, **settings}), vocab, vocab)
+    built = build_model(TransformerConfig(**{**sizes, **settings}), vocab, vocab)
     with torch.no_grad():  # first weights would write the same token over and over
         for p in built.parameters():
             p.mul_(1.0 + torch.rand_like(p))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sightline.decoding import Constraint, DecodingSettings, Hypothesis, beam_search, greedy, sample, score
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.runtime.prepared import Layout, Prepared, fastest_precision
 
@@ -29,7 +30,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 def model(**settings: Any) -> EncoderDecoder:
     torch.manual_seed(5)
     sizes = {"d_model": 32, "n_heads": 4, "d_ff": 48, "n_encoder_layers": 2, "n_decoder_layers": 2, "max_len": 40}
-    built = build_model(ModelConfig(**{**sizes, **settings}), 30, 30)
+    built = build_model(TransformerConfig(**{**sizes, **settings}), 30, 30)
     with torch.no_grad():  # first weights would write the same token over and over
         for p in built.parameters():
             p.mul_(1.0 + torch.rand_like(p))

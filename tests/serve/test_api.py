@@ -20,7 +20,8 @@ from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.pack import trace_from
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.serve import exports
 from sightline.serve.app import create_app
 from sightline.serve.guard import POLICY
@@ -33,7 +34,7 @@ TEXT = ["abcdefgh ab", "bad cab", "a feed bag"] * 3
 
 def made(folder: Path, tags: tuple[str, ...] = (), **model: object) -> Path:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=18), TEXT, TEXT, tags)
-    config = ModelConfig.model_validate({**SMALL, **model})
+    config = TransformerConfig.model_validate({**SMALL, **model})
     torch.manual_seed(2)
     built = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=2)

@@ -10,7 +10,8 @@ import torch
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
 from sightline.serve import code
@@ -37,7 +38,7 @@ PLACES = {"all": code.STEPS, "dot": code.DOT, "cosine": code.COSINE, "position":
 
 def bundle(**model: object) -> Bundle:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=14), ["abcdef"] * 3, ["abcdef"] * 3)
-    config = ModelConfig.model_validate({**SMALL, **model})
+    config = TransformerConfig.model_validate({**SMALL, **model})
     return Bundle(BundleConfig(model=config), build_model(config, 10, 10).eval(), tokenizer, "")
 
 

@@ -15,7 +15,8 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError
 from sightline.inspection.capture import Capture, Request, capture
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.serve.sheet import workbook
 
 VARIANTS = {
@@ -81,7 +82,7 @@ class Recalculated:
 def captured(variant: str = "paper", text: str = "bad cab") -> tuple[Capture, Bundle]:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=16), ["abcdef ab="] * 3, ["abcdef ab"] * 3)
     sizes = {"d_model": 8, "n_heads": 2, "d_ff": 8, "n_encoder_layers": 2, "n_decoder_layers": 1, "max_len": 200}
-    config = ModelConfig.model_validate({**sizes, **VARIANTS[variant]})
+    config = TransformerConfig.model_validate({**sizes, **VARIANTS[variant]})
     torch.manual_seed(6)
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     own = Bundle(

@@ -7,7 +7,8 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.hypothesis import Hypothesis
 from sightline.decoding.settings import DecodingSettings
 from sightline.errors import DataError
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.tasks.batched import score_texts, translate_gradually
 from sightline.tasks.phrases import Wanted
@@ -22,7 +23,7 @@ Parts = tuple[EncoderDecoder, Tokenizer]
 def parts() -> Parts:
     tokenizer = Tokenizer.train(TokenizerSettings(vocab_size=90, min_frequency=1), LINES, LINES)
     torch.manual_seed(3)
-    config = ModelConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=2, n_decoder_layers=2)
+    config = TransformerConfig(d_model=32, n_heads=4, d_ff=64, n_encoder_layers=2, n_decoder_layers=2)
     return build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval(), tokenizer
 
 

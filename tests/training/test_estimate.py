@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.training.estimate import MACHINES, estimate
 from sightline.training.settings import TrainSettings
 
@@ -12,7 +13,7 @@ SMALL = {"d_model": 32, "n_heads": 4, "d_ff": 64, "n_encoder_layers": 3, "n_deco
     "more", [{}, {"norm_at": "pre"}, {"tie_embeddings": False}, {"tie_embeddings": False, "share_embeddings": False}]
 )
 def test_parameters_are_those_of_the_model(more: dict[str, object]) -> None:
-    config = ModelConfig.model_validate({**SMALL, **more})
+    config = TransformerConfig.model_validate({**SMALL, **more})
     wanted = sum(p.numel() for p in build_model(config, 70, 70).parameters())
     assert estimate(config, 70, TrainSettings(), "fp32").parameters == wanted
 
@@ -20,7 +21,10 @@ def test_parameters_are_those_of_the_model(more: dict[str, object]) -> None:
 def test_memory_grows_with_batch_layers_and_format_as_it_should() -> None:
     need = {
         (layers, precision): estimate(
-            ModelConfig.model_validate({**SMALL, "n_encoder_layers": layers}), 70, TrainSettings(ema=0.9), precision
+            TransformerConfig.model_validate({**SMALL, "n_encoder_layers": layers}),
+            70,
+            TrainSettings(ema=0.9),
+            precision,
         )
         for layers in (3, 6)
         for precision in ("fp32", "bf16")
@@ -33,7 +37,7 @@ def test_memory_grows_with_batch_layers_and_format_as_it_should() -> None:
 
 
 def test_the_largest_batch_fits_and_a_larger_one_does_not() -> None:
-    need = estimate(ModelConfig.model_validate(SMALL), 70, TrainSettings(), "fp32")
+    need = estimate(TransformerConfig.model_validate(SMALL), 70, TrainSettings(), "fp32")
     free = 4 << 30
     batch = need.largest(free)
     assert batch % 64 == 0 and need.total(batch) <= 0.85 * free < need.total(batch + 64)
@@ -42,14 +46,14 @@ def test_the_largest_batch_fits_and_a_larger_one_does_not() -> None:
 
 def test_operations_are_six_for_each_parameter_and_token() -> None:
     """Kaplan et al. 2020, section 2.1, without what attention itself takes."""
-    config = ModelConfig.model_validate({**SMALL, "d_model": 128, "d_ff": 512})
+    config = TransformerConfig.model_validate({**SMALL, "d_model": 128, "d_ff": 512})
     need = estimate(config, 5000, TrainSettings(), "fp32")
     assert need.flops == pytest.approx(6 * need.parameters, rel=0.1)
 
 
 def test_more_or_better_machines_are_faster_and_random_numbers_are_untouched() -> None:
     before = torch.get_rng_state()
-    need = estimate(ModelConfig(), 32_000, TrainSettings(), "bf16")
+    need = estimate(TransformerConfig(), 32_000, TrainSettings(), "bf16")
     assert torch.equal(torch.get_rng_state(), before)
     rate = {m.name: m.count * 25_000 / need.seconds(m, 25_000) for m in MACHINES}
     assert rate["T4"] < rate["A100"] < rate["H100"] < rate["H200"] < rate["8 x H200"] < 8 * rate["H200"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.training.optim import Muon, make_optimizer, orthogonalize, set_learning_rate
 from sightline.training.settings import TrainSettings
 
@@ -116,7 +117,9 @@ def test_a_step_does_not_import_the_compiler(name: str) -> None:
 
 
 def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:
-    model = build_model(ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20)
+    model = build_model(
+        TransformerConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20
+    )
     optimizer = make_optimizer(model, TrainSettings(optimizer="muon", weight_decay=0.1))
     assert isinstance(optimizer, Muon)
     grouped = [p for group in optimizer.param_groups for p in group["params"]]
@@ -129,7 +132,9 @@ def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:
 
 
 def test_each_head_has_matrices_of_its_own() -> None:
-    model = build_model(ModelConfig(d_model=24, n_heads=3, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20)
+    model = build_model(
+        TransformerConfig(d_model=24, n_heads=3, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20
+    )
     optimizer = make_optimizer(model, TrainSettings(optimizer="muon"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for name, p in model.named_parameters():

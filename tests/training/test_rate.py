@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from sightline.models.build import ModelConfig
+from sightline.models.config import TransformerConfig
 from sightline.training import rate
 from sightline.training.optim import make_optimizer
 from sightline.training.settings import TrainSettings
 
-MODEL = ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
+MODEL = TransformerConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1)
 
 
 @pytest.mark.parametrize(("seconds", "elapsed"), [(3.5, 4), (0.0, 1)])

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
@@ -12,7 +13,9 @@ from sightline.training.working import WorkingCopy
 @pytest.fixture
 def model() -> EncoderDecoder:
     torch.manual_seed(2)
-    return build_model(ModelConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20)
+    return build_model(
+        TransformerConfig(d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1), 20, 20
+    )
 
 
 def gradients(model: EncoderDecoder) -> dict[str, torch.Tensor]:

@@ -12,13 +12,13 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.errors import BundleError, UserError
 from sightline.files import write_atomically
 from sightline.metrics.settings import MetricSettings
-from sightline.models.config import ModelConfig
-from sightline.models.layout import layout
+from sightline.models.config import AnyModelConfig, ModelConfig, TransformerConfig
+from sightline.models.layout import layout, least_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.models.sequence_to_sequence import AnyModel
 
 FORMAT = 1
 FILES = ("config.toml", "tokenizer.json", "card.md", "model.safetensors")
@@ -37,7 +37,7 @@ class BundleConfig(Settings):
     """Language of the source, if known."""
     tgt_lang: str = ""
     """Language of the target, if known."""
-    model: ModelConfig = ModelConfig()
+    model: AnyModelConfig = TransformerConfig()
     """The model."""
     decoding: DecodingSettings = DecodingSettings()
     """How translations are searched for."""
@@ -52,7 +52,7 @@ class Bundle:
     from then on it is what its modules are, for they may be changed, and `stored` is None.
     """
 
-    def __init__(self, config: BundleConfig, model: "EncoderDecoder | Stored", tokenizer: Tokenizer, card: str) -> None:
+    def __init__(self, config: BundleConfig, model: "AnyModel | Stored", tokenizer: Tokenizer, card: str) -> None:
         self.config, self.tokenizer, self.card = config, tokenizer, card
         self._model, self._reading = model, threading.Lock()
 
@@ -62,7 +62,7 @@ class Bundle:
         return self._model if isinstance(self._model, Stored) else None
 
     @property
-    def model(self) -> "EncoderDecoder":
+    def model(self) -> "AnyModel":
         """The modules. Raises BundleError if their file cannot be read any more."""
         with self._reading:
             if isinstance(self._model, Stored):
@@ -70,7 +70,7 @@ class Bundle:
             return self._model
 
 
-def _read_model(stored: Stored, config: ModelConfig, tokenizer: Tokenizer) -> "EncoderDecoder":
+def _read_model(stored: Stored, config: ModelConfig, tokenizer: Tokenizer) -> "AnyModel":
     from sightline.bundle.weights import read_model
 
     return read_model(stored, config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
@@ -133,8 +133,7 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 def _check_size(config: ModelConfig, stored: Stored) -> None:
     """No memory is taken for a config that describes a far larger model than the file holds."""
-    d, layers = config.d_model, config.n_encoder_layers + config.n_decoder_layers
-    least = layers * (2 * d * d + 2 * d * config.d_ff)  # queries and outputs at least, and the feed-forward network
+    least = least_parameters(config)
     there = sum(math.prod(shape) for shape in stored.shapes.values())
     if least > 2 * there:
         raise BundleError(

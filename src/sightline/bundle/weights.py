@@ -13,7 +13,7 @@ from sightline.bundle.stored import FORMATS, Stored, readable
 from sightline.files import check_free_space, write_atomically
 from sightline.models.build import build_model
 from sightline.models.config import ModelConfig
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
 
 PRECISIONS = dict(zip(FORMATS.values(), (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
 
 
-def read_model(stored: Stored, config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder:
+def read_model(stored: Stored, config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> AnyModel:
     """The model that `config` describes, with the tensors of a file. Nothing is drawn from torch's generator.
 
     Raises ConfigError as `build_model`, BundleError if the file is damaged or gone, or does not fit.

@@ -90,6 +90,9 @@ def _mistake(details: ErrorDetails, tree: Any) -> Mistake:
         choices = context.get("expected", "")
         allowed = tuple(re.findall(r"'([^']*)'", choices))
         wanted = f"one of {', '.join(allowed)}" if len(allowed) > 1 else choices
+    elif kind == "union_tag_invalid":
+        allowed = tuple(re.findall(r"'([^']*)'", context["expected_tags"]))
+        wanted, value = f"one of {', '.join(allowed)}", context["tag"]
     elif kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         wanted = f"{words} {context[name]}"
@@ -117,6 +120,8 @@ def _steps(loc: tuple[int | str, ...], tree: Any, kind: str) -> tuple[tuple[bool
             steps.append((False, str(name)))
         elif name != "[key]":
             steps.append((True, str(name)))
+    if kind == "union_tag_invalid":
+        steps.append((False, "kind"))
     return tuple(steps)
 
 
@@ -177,6 +182,8 @@ def _suggestion(cls: type[BaseModel], key: str) -> str:
     """The nearest name in the same section, or else in another; or else the names that the section has."""
     parent, _, last = key.rpartition(".")
     beside = [name for table in _tables_at(cls, parent) for name in table.model_fields]
+    if last in beside:
+        return f" It is one of another kind of {parent}: leave it out."
     elsewhere = {name.rpartition(".")[2]: name for name in _all_keys(cls)}
     for names in ({name: f"{parent}.{name}" if parent else name for name in beside}, elsewhere):
         found = most_similar(last, names)

@@ -12,7 +12,7 @@ from sightline.bundle import Bundle
 from sightline.data.tokenizers import Tokenizer
 from sightline.errors import ConfigError, UserError
 from sightline.files import atomic_folder
-from sightline.interop.limits import refuse
+from sightline.interop.limits import transformer_of
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.block import Block
 from sightline.nn.feedforward import Gated
@@ -35,8 +35,8 @@ def export_ctranslate2(bundle: Bundle, folder: Path, quantization: str | None = 
         from ctranslate2.specs import common_spec, transformer_spec  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("Exporting to CTranslate2 needs its package: pip install 'sightline[export]'") from error
-    config, model, tokenizer = bundle.config.model, bundle.model, bundle.tokenizer
-    refuse(bundle, "CTranslate2", core=("dot",))
+    tokenizer = bundle.tokenizer
+    config, model = transformer_of(bundle, "CTranslate2", core=("dot",))
     shared = {
         "num_heads": config.n_heads,
         "pre_norm": config.norm_at == "pre",

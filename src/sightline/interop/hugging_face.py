@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from sightline.bundle import Bundle
 from sightline.files import atomic_folder
-from sightline.interop.limits import refuse
+from sightline.interop.limits import transformer_of
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.block import Block, Stack
 
@@ -29,8 +30,8 @@ def export_hugging_face(bundle: Bundle, folder: Path) -> str:
     Raises ConfigError for a model that neither class has layers for, naming the setting.
     """
     every = {"core": ("dot",), "position": ("sinusoidal",), "norm": ("layer",), "feedforward": ("relu", "gelu", "silu")}
-    refuse(bundle, "Hugging Face's Marian (and Pegasus)", plain_heads=True, **every)
-    config, model, tokenizer = bundle.config.model, bundle.model, bundle.tokenizer
+    config, model = transformer_of(bundle, "Hugging Face's Marian (and Pegasus)", plain_heads=True, **every)
+    tokenizer = bundle.tokenizer
     kind, name = FAMILIES[config.norm_at]
     decoding = bundle.config.decoding
     content: dict[str, Any] = {
@@ -71,13 +72,12 @@ def export_hugging_face(bundle: Bundle, folder: Path) -> str:
     with atomic_folder(folder) as partial:
         for file, what in (("config.json", content), ("generation_config.json", searching)):
             (partial / file).write_text(json.dumps(what, indent=1), encoding="utf-8")
-        save_file(_tensors(bundle), partial / "model.safetensors", {"format": "pt"})
+        save_file(_tensors(config, model), partial / "model.safetensors", {"format": "pt"})
         tokenizer.save(partial / "sightline-tokenizer.json")
     return name
 
 
-def _tensors(bundle: Bundle) -> dict[str, Tensor]:
-    model, config = bundle.model, bundle.config.model
+def _tensors(config: TransformerConfig, model: EncoderDecoder) -> dict[str, Tensor]:
     order = torch.arange(config.d_model).view(-1, 2).T.flatten()  # the even elements, then the odd ones
     found: dict[str, Tensor] = {}
     src, tgt, out = (weight.detach()[:, order] for weight in _embeddings(model))

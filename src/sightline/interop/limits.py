@@ -4,9 +4,11 @@ from collections.abc import Container
 
 from sightline.bundle import Bundle
 from sightline.errors import ConfigError
+from sightline.models.config import TransformerConfig
+from sightline.models.encoder_decoder import EncoderDecoder
 
 
-def refuse(
+def transformer_of(
     bundle: Bundle,
     engine: str,
     *,
@@ -16,12 +18,18 @@ def refuse(
     norm_at: Container[str] | None = None,
     feedforward: Container[str] | None = None,
     plain_heads: bool = False,
-) -> None:
-    """Raises ConfigError, naming the setting, if the model has something that `engine` has not; None: it has all there is.
+) -> tuple[TransformerConfig, EncoderDecoder]:
+    """The settings and the modules of a Transformer; None: the engine has all there is.
+
+    Raises ConfigError, naming the setting, if the model is none, or has something that `engine` has not.
 
     `plain_heads`: the engine has as many heads for keys and values as for queries, and biases everywhere.
     """
-    config = bundle.config.model
+    config, model = bundle.config.model, bundle.model
+    if not (isinstance(config, TransformerConfig) and isinstance(model, EncoderDecoder)):
+        raise ConfigError(
+            f"{engine} has nothing that computes model.kind = {config.kind!r}: this model cannot be carried over to it."
+        )
     kind = config.attention if isinstance(config.attention, str) else str(config.attention.get("kind", "dot"))
     found = {
         "model.attention": (kind, core),
@@ -37,3 +45,4 @@ def refuse(
             raise ConfigError(
                 f"{engine} has nothing that computes {name} = {value!r}: this model cannot be carried over to it."
             )
+    return config, model

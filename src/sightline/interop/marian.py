@@ -17,7 +17,8 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.errors import BundleError, ConfigError, UserError
 from sightline.interop.hugging_face import NAMES
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.nn.block import Block
 
@@ -44,7 +45,7 @@ def import_marian(folder: Path) -> Bundle:
     _refuse(config, folder)
     vocab: dict[str, int] = _json(folder / "vocab.json")
     tokenizer, order = _tokenizer(folder, vocab, config)
-    settings = ModelConfig(
+    settings = TransformerConfig(
         d_model=config["d_model"],
         n_heads=config["encoder_attention_heads"],
         d_ff=config["encoder_ffn_dim"],

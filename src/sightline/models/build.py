@@ -2,22 +2,27 @@
 
 import importlib
 import inspect
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, cast, overload
 
 import torch
 from torch import nn
 
 from sightline.errors import ConfigError, nearest
-from sightline.models.config import ModelConfig
+from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.recurrent import Recurrent, RecurrentDecoder, RecurrentEncoder, StateBridge
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.block import Block, Stack
 from sightline.nn.cores import CORES, AttentionCore
+from sightline.nn.dropout import Dropout, SharedDropout
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.heads import VocabularyHead
 from sightline.nn.norm import NORMS
 from sightline.nn.position import POSITIONS, Position
+from sightline.nn.recurrent import CELLS, AttentiveLayer, Cell, RecurrentDecoderLayer, RecurrentEncoderLayer
 
 
 def _load_class(path: str, base: type, key: str) -> type:
@@ -51,11 +56,10 @@ def build_core(config: ModelConfig) -> AttentionCore:
     for name in spec:
         if name not in takes:
             raise ConfigError(f"{key}.{name} is not an argument of {cls.__name__}.{nearest(name, takes)}")
-    d_head = config.d_model // config.n_heads
     given = {
         "dropout": config.attention_dropout,
         "n_heads": config.n_heads,
-        "d_head": d_head,
+        "d_head": config.d_head,
         "max_len": config.max_len,
     }
     try:
@@ -65,7 +69,11 @@ def build_core(config: ModelConfig) -> AttentionCore:
         raise ConfigError(f"{key}: {cls.__name__} cannot be made with {spec}: {error}.") from error
 
 
-def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder:
+@overload
+def build_model(config: TransformerConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder: ...
+@overload
+def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> AnyModel: ...
+def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> AnyModel:
     """The model that `config` describes, freshly initialised from torch's default generator.
 
     Raises ConfigError naming the setting that cannot be.
@@ -75,12 +83,22 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
             f"model.share_embeddings needs one vocabulary for both sides, but the source has {src_vocab_size} tokens and the "
             f"target {tgt_vocab_size}. Set tokenizer.joint = true, or model.share_embeddings = false."
         )
+    try:
+        model = FAMILIES[type(config)](config, src_vocab_size, tgt_vocab_size)
+    except (ValueError, RuntimeError, OverflowError) as error:  # more numbers than memory, or than can be counted
+        raise ConfigError(f"model: {error}.") from error
+    if config.share_embeddings:
+        model.src_embed.tokens.weight = model.tgt_embed.tokens.weight
+    if config.tie_embeddings:
+        model.head.weight = cast(nn.Parameter, model.tgt_embed.tokens.weight)
+    _initialise(model, config.init_std)
+    return model
+
+
+def _transformer(config: TransformerConfig, src_vocab_size: int, tgt_vocab_size: int) -> EncoderDecoder:
     make_position = POSITIONS[config.position]
     make_ffn = FEEDFORWARDS[config.feedforward]
     make_norm = NORMS[config.norm]
-
-    def position() -> Position:
-        return make_position(config.d_model, config.max_len, config.n_heads)
 
     def block(cross: bool, rotate: Any) -> Block:
         heads = (config.d_model, config.n_heads)
@@ -101,25 +119,65 @@ def build_model(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -
         return Stack(blocks, make_norm(config.d_model) if config.norm_at == "pre" else None)
 
     def embedding(size: int) -> TokenEmbedding:
-        return TokenEmbedding(size, config.d_model, position(), config.embedding_dropout)
+        position = make_position(config.d_model, config.max_len, config.n_heads)
+        return TokenEmbedding(size, config.d_model, position, config.embedding_dropout)
 
-    try:
-        src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
-        encoder = stack(config.n_encoder_layers, False, src_embed.position)
-        decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
-    except (ValueError, RuntimeError, OverflowError) as error:  # more numbers than memory, or than can be counted
-        raise ConfigError(f"model: {error}.") from error
+    src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
+    encoder = stack(config.n_encoder_layers, False, src_embed.position)
+    decoder = stack(config.n_decoder_layers, True, tgt_embed.position)
     head = VocabularyHead(tgt_vocab_size, config.d_model, config.output_bias)
-    if config.share_embeddings:
-        src_embed.tokens.weight = tgt_embed.tokens.weight
-    if config.tie_embeddings:
-        head.weight = cast(nn.Parameter, tgt_embed.tokens.weight)
-    model = EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)
-    _initialise(model, config.init_std)
-    return model
+    return EncoderDecoder(src_embed, tgt_embed, encoder, decoder, head)
 
 
-def _initialise(model: EncoderDecoder, std: float | None) -> None:
+def _recurrent(config: RecurrentConfig, src_vocab_size: int, tgt_vocab_size: int) -> Recurrent:
+    width, make_dropout = config.width, SharedDropout if config.variational else Dropout
+
+    def cell(d_in: int) -> Cell:
+        return CELLS[config.cell](d_in, width, config.layer_norm, config.recurrent_dropout)
+
+    def embedding(size: int) -> TokenEmbedding:
+        position = Position(config.d_model, config.max_len, config.n_heads)
+        return TokenEmbedding(size, config.d_model, position, make_dropout(config.embedding_dropout))
+
+    def reader(d_in: int) -> RecurrentEncoderLayer:
+        return RecurrentEncoderLayer(
+            cell(d_in), cell(d_in) if config.bidirectional else None, make_dropout(config.residual_dropout)
+        )
+
+    def writer(d_in: int) -> RecurrentDecoderLayer:
+        return RecurrentDecoderLayer(cell(d_in), make_dropout(config.residual_dropout))
+
+    src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
+    d_memory = 2 * width if config.bidirectional else width
+    readers = [reader(config.d_model if i == 0 else d_memory) for i in range(config.n_encoder_layers)]
+    encoder = RecurrentEncoder(readers, config.residual)
+    if config.attention == "none":
+        first = writer(config.d_model)
+    else:
+        cross = CrossAttention(width, config.n_heads, build_core(config), None, config.bias, d_memory)
+        more = width if config.attend == "before" or config.input_feeding else 0
+        first = AttentiveLayer(
+            cell(config.d_model + more),
+            cross,
+            config.attend,
+            config.input_feeding,
+            make_dropout(config.residual_dropout),
+        )
+    writers = [writer(width) for _ in range(config.n_decoder_layers - 1)]
+    decoder = RecurrentDecoder(first, writers, config.d_model, config.residual)
+    bridge = StateBridge(config.bridge, encoder, config.n_decoder_layers, width, CELLS[config.cell].parts)
+    head = VocabularyHead(tgt_vocab_size, config.d_model, config.output_bias)
+    return Recurrent(src_embed, tgt_embed, encoder, decoder, head, bridge)
+
+
+FAMILIES: dict[type[ModelConfig], Callable[[Any, int, int], AnyModel]] = {
+    TransformerConfig: _transformer,
+    RecurrentConfig: _recurrent,
+}
+"""What makes a model of each family, before embeddings are shared and matrices drawn."""
+
+
+def _initialise(model: nn.Module, std: float | None) -> None:
     """Matrices Xavier uniform, as the paper's own code has them, or normal; biases zero."""
     for module in model.modules():
         if isinstance(module, nn.Linear):

@@ -1,28 +1,13 @@
 """The Transformer of "Attention Is All You Need": an encoder, and a decoder that looks at its memory."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from sightline.models.sequence_to_sequence import Packing, SequenceToSequence
 from sightline.nn.block import Stack
 from sightline.nn.cache import BlockCache, memory_attention, watch_memory
-from sightline.nn.embed import TokenEmbedding
-from sightline.nn.heads import VocabularyHead
 from sightline.nn.mask import Mask
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Several sentences in a row of source tokens, and their translations in the row of target tokens, one after another.
-
-    Segments count the sentences of a row from 1; 0 is padding. A token sees its own sentence only, and its position is that in
-    the sentence.
-    """
-
-    src_segments: Int[Tensor, "b s"]
-    tgt_segments: Int[Tensor, "b t"]
 
 
 def _positions(segments: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
@@ -73,34 +58,8 @@ class DecodingState:
         return memory_attention(self.caches)[:, -1]
 
 
-class EncoderDecoder(nn.Module):
-    """Source tokens in, logits over target tokens out; a `Decodable`.
-
-    Shapes: src [b, s], tgt [b, t], memory [b, s, m], logits [b, t, vocab]; padding is `pad_id`, at the end of a row.
-    """
-
-    def __init__(
-        self,
-        src_embed: TokenEmbedding,
-        tgt_embed: TokenEmbedding,
-        encoder: Stack,
-        decoder: Stack,
-        head: VocabularyHead,
-        *,
-        pad_id: int = 0,
-        bos_id: int = 1,
-        eos_id: int = 2,
-    ) -> None:
-        super().__init__()
-        self.src_embed, self.tgt_embed = src_embed, tgt_embed
-        self.encoder, self.decoder = encoder, decoder
-        self.head = head
-        self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
-
-    @property
-    def max_len(self) -> int:
-        """The most tokens of a translation."""
-        return self.tgt_embed.position.max_len
+class EncoderDecoder(SequenceToSequence[DecodingState, Stack, Stack]):
+    """The Transformer, from one sequence to another: see `SequenceToSequence`."""
 
     def encode(self, src: Int[Tensor, "b s"]) -> Float[Tensor, "b s m"]:
         """The memory: one vector per source token, each having looked at all the others."""
@@ -124,10 +83,6 @@ class EncoderDecoder(nn.Module):
         own = Mask(causal=True, pairs=_together(of_tgt, of_tgt), at=at_tgt)
         other = Mask(pairs=_together(of_tgt, of_src), at=at_tgt)
         return self.decoder(self.tgt_embed(tgt, at_tgt), own, memory, other)
-
-    def forward(self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> Float[Tensor, "b t vocab"]:
-        """Logits for the token after each target position; `tgt` begins with `bos_id`."""
-        return self.head(self.hidden(src, tgt))
 
     def start(self, src: Int[Tensor, "b s"]) -> DecodingState:
         """Encode the sources; the state has one row per source."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sightline.models.config import ModelConfig
+from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
 
 CORES = ("dot", "cosine")
 """The attentions whose tensors are known here; others may hold anything."""
@@ -18,8 +18,11 @@ def core_name(config: ModelConfig) -> str | None:
 def layout(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> dict[str, Shape] | None:
     """The shape of each trained tensor by its address, in the order of the modules; a shared one is under its first address.
 
-    None where only the modules can tell: an attention of one's own, or with arguments; and what `build_model` refuses.
+    None where only the modules can tell: another family, an attention of one's own, or with arguments; and what `build_model`
+    refuses.
     """
+    if not isinstance(config, TransformerConfig):
+        return None
     d, heads, kv_heads = config.d_model, config.n_heads, config.n_kv_heads or config.n_heads
     whole = d % heads == 0 and heads % kv_heads == 0 and not (config.position == "rotary" and (d // heads) % 2)
     if core_name(config) is None or not whole or (config.share_embeddings and src_vocab_size != tgt_vocab_size):
@@ -43,6 +46,16 @@ def layout(config: ModelConfig, src_vocab_size: int, tgt_vocab_size: int) -> dic
     return found
 
 
+def least_parameters(config: ModelConfig) -> int:
+    """So many there are in the layers at least, whatever the attention: what can be said without making them."""
+    d, layers = config.d_model, config.n_encoder_layers + config.n_decoder_layers
+    if isinstance(config, TransformerConfig):
+        return layers * (2 * d * d + 2 * d * config.d_ff)  # queries and outputs, and the feed-forward network
+    if isinstance(config, RecurrentConfig):
+        return layers * config.width * config.width  # what a state gives to the next
+    return layers * d * d
+
+
 def first_address(config: ModelConfig, name: str) -> str:
     """Under which address a tensor is kept: that of another, if they are one."""
     if name == "head.weight" and config.tie_embeddings:
@@ -50,7 +63,7 @@ def first_address(config: ModelConfig, name: str) -> str:
     return "src_embed.tokens.weight" if name == "tgt_embed.tokens.weight" and config.share_embeddings else name
 
 
-def _block(config: ModelConfig, cross: bool) -> Iterator[tuple[str, Shape]]:
+def _block(config: TransformerConfig, cross: bool) -> Iterator[tuple[str, Shape]]:
     d, inner = config.d_model, config.d_ff
     attentions = {"self": "self_attn", **({"cross": "cross_attn"} if cross else {})}
     for kind, attention in attentions.items():
@@ -64,13 +77,13 @@ def _block(config: ModelConfig, cross: bool) -> Iterator[tuple[str, Shape]]:
             yield f"ffn.{layer}_proj.bias", shape[:1]
 
 
-def _norm(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+def _norm(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
     yield "weight", (config.d_model,)
     if config.norm == "layer":
         yield "bias", (config.d_model,)
 
 
-def _attention(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+def _attention(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
     d, n_kv_heads = config.d_model, config.n_kv_heads or config.n_heads
     d_kv = n_kv_heads * (d // config.n_heads)
     for layer, shape in (("q", (d, d)), ("k", (d_kv, d)), ("v", (d_kv, d)), ("o", (d, d))):

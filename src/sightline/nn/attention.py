@@ -15,17 +15,25 @@ Rotate = Callable[[Tensor, At], Tensor]
 
 
 class _Attention(nn.Module):
-    def __init__(self, d_model: int, n_heads: int, core: AttentionCore, n_kv_heads: int | None, bias: bool) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        core: AttentionCore,
+        n_kv_heads: int | None,
+        bias: bool,
+        d_memory: int | None = None,
+    ) -> None:
         super().__init__()
-        n_kv_heads = n_kv_heads or n_heads
+        n_kv_heads, d_memory = n_kv_heads or n_heads, d_memory or d_model
         if d_model % n_heads:
             raise ValueError(f"d_model ({d_model}) must be a multiple of n_heads ({n_heads})")
         if n_heads % n_kv_heads:
             raise ValueError(f"n_heads ({n_heads}) must be a multiple of n_kv_heads ({n_kv_heads})")
         self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_model // n_heads
         self.q_proj = nn.Linear(d_model, n_heads * self.d_head, bias=bias)
-        self.k_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
-        self.v_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.k_proj = nn.Linear(d_memory, n_kv_heads * self.d_head, bias=bias)
+        self.v_proj = nn.Linear(d_memory, n_kv_heads * self.d_head, bias=bias)
         self.core = core
         self.o_proj = nn.Linear(n_heads * self.d_head, d_model, bias=bias)
 
@@ -72,13 +80,19 @@ class SelfAttention(_Attention):
 
 class CrossAttention(_Attention):
     """Attention from one sequence to another: queries from `x`, keys and values from the encoder's memory (Vaswani et al.
-    2017, section 3.2.3). Arguments as `SelfAttention`.
+    2017, section 3.2.3). Arguments as `SelfAttention`; `d_memory` is the width of the memory, if it is another.
     """
 
     def __init__(
-        self, d_model: int, n_heads: int, core: AttentionCore, n_kv_heads: int | None = None, bias: bool = True
+        self,
+        d_model: int,
+        n_heads: int,
+        core: AttentionCore,
+        n_kv_heads: int | None = None,
+        bias: bool = True,
+        d_memory: int | None = None,
     ) -> None:
-        super().__init__(d_model, n_heads, core, n_kv_heads, bias)
+        super().__init__(d_model, n_heads, core, n_kv_heads, bias, d_memory)
 
     def project(self, memory: Float[Tensor, "b s m"]) -> KeyValues:
         """The keys and values [b, h, s, d] of the memory."""

@@ -1,6 +1,7 @@
 """The one block that every Transformer is a stack of."""
 
 from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -64,21 +65,31 @@ class Block(nn.Module):
         return x if self.norm_at == "pre" else norm(x)
 
 
-class Stack(nn.Module):
-    """Blocks one after another, addressed by number (`decoder.2`), and a last norm if there is one."""
+Layer = TypeVar("Layer", bound=nn.Module)
 
-    def __init__(self, blocks: Sequence[Block], norm: nn.Module | None = None) -> None:
+
+class Layers(nn.Module, Generic[Layer]):
+    """Layers one after another, addressed by number (`decoder.2`)."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.n_layers = len(blocks)
-        for i, block in enumerate(blocks):
-            self.add_module(str(i), block)
-        self.norm = norm
+        self.n_layers = len(layers)
+        for i, layer in enumerate(layers):
+            self.add_module(str(i), layer)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Layer]:
         return (self.get_submodule(str(i)) for i in range(self.n_layers))  # pyright: ignore[reportReturnType]
 
     def __len__(self) -> int:
         return self.n_layers
+
+
+class Stack(Layers[Block]):
+    """Blocks one after another, and a last norm if there is one."""
+
+    def __init__(self, blocks: Sequence[Block], norm: nn.Module | None = None) -> None:
+        super().__init__(blocks)
+        self.norm = norm
 
     def forward(
         self,

@@ -152,23 +152,23 @@ def _compared(
 
 
 class Additive(ScoreCore):
-    """softmax(u tanh(W q + U k)) v: a network with one hidden layer compares (Bahdanau et al. 2015, appendix A.1.2).
-
-    `hidden` is its width; none: that of a head. It holds [b, h, tq, tk, hidden] numbers at once.
+    """softmax(u tanh(q + k)) v: a network with one hidden layer compares (Bahdanau et al. 2015, appendix A.1.2). Their matrices W
+    and U are the projections that make queries and keys. It holds [b, h, tq, tk, d] numbers at once.
     """
 
-    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0, hidden: int | None = None) -> None:
+    def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0) -> None:
         super().__init__(dropout)
-        hidden = hidden or d_head
-        self.of_q, self.of_k = _matrices(n_heads, d_head, hidden), _matrices(n_heads, d_head, hidden)
-        self.out = _matrices(n_heads, hidden, 1)
+        self.out = _matrices(n_heads, d_head, 1)
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        return _compared(q @ self.of_q, k @ self.of_k, self.out)
+        return _compared(q, k, self.out)
 
 
 class Concat(ScoreCore):
-    """softmax(u tanh(W [q; k])) v: "concat" of Luong et al. 2015 (section 3.1), which is `Additive` with both matrices in one."""
+    """softmax(u tanh(W [q; k])) v: "concat" of Luong et al. 2015 (section 3.1): `Additive` with a matrix of its own.
+
+    `hidden` is the width of what compares; none: that of a head.
+    """
 
     def __init__(self, n_heads: int, d_head: int, dropout: float = 0.0, hidden: int | None = None) -> None:
         super().__init__(dropout)

@@ -8,6 +8,8 @@ The bytes are compared as numbers of the tensor's own type, which torch does a v
 one by one.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
@@ -104,9 +106,37 @@ class Dropout(nn.Module):
         """dropout(relu(x)), of which a CPU keeps the result alone for the backward pass."""
         return _ReluDropped.apply(x, self.threshold) if self._by_bytes(x) else self(torch.relu(x))
 
+    def by_steps(self, x: Float[Tensor, "b m"]) -> Callable[[Tensor], Tensor]:
+        """What drops of the vectors of a sequence [b, m] that come one after another; `x` is like them."""
+        return self
+
     def _by_bytes(self, x: Tensor) -> bool:
         return self.training and self.threshold > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
     def extra_repr(self) -> str:
         """The rate, for `print(model)`."""
         return f"p={self.p}"
+
+
+class SharedDropout(Dropout):
+    """Dropout that leaves out the same numbers at every position of a sequence (Gal and Ghahramani 2016): "variational"."""
+
+    def forward(self, x: Float[Tensor, "b t m"]) -> Float[Tensor, "b t m"]:
+        """Drop the same elements of each vector of a row while training."""
+        mask = self.mask((x.shape[0], x.shape[2]), x)
+        return x if mask is None else x * mask[:, None]
+
+    def by_steps(self, x: Float[Tensor, "b m"]) -> Callable[[Tensor], Tensor]:
+        """What drops the same elements of each of the vectors that come one after another."""
+        mask = self.mask((x.shape[0], x.shape[1]), x)
+        return lambda vector: vector if mask is None else vector * mask
+
+    def add(self, x: Float[Tensor, "b t m"], h: Float[Tensor, "b t m"]) -> Float[Tensor, "b t m"]:
+        """X + dropout(h)."""
+        return x + self(h)
+
+    def mask(self, shape: tuple[int, int], like: Float[Tensor, "..."]) -> Float[Tensor, "b m"] | None:
+        """Zeros and scales, drawn anew, to multiply a row's vectors with; None if nothing is left out."""
+        if not self.training or self.p == 0:
+            return None
+        return Dropout.forward(self, like.new_ones(shape))

@@ -13,11 +13,11 @@ from sightline.nn.position import At, Position
 class TokenEmbedding(nn.Module):
     """A vector per token, times sqrt(d_model), with positions and dropout (Vaswani et al. 2017, sections 3.4, 3.5, 5.4)."""
 
-    def __init__(self, vocab_size: int, d_model: int, position: Position, dropout: float = 0.0) -> None:
+    def __init__(self, vocab_size: int, d_model: int, position: Position, dropout: float | Dropout = 0.0) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.position = position
-        self.dropout = Dropout(dropout)
+        self.dropout = dropout if isinstance(dropout, Dropout) else Dropout(dropout)
         self.scale = math.sqrt(d_model)
         with torch.no_grad():
             self.tokens.weight.normal_(0.0, d_model**-0.5)

@@ -6,3 +6,6 @@ NormAt = Literal["pre", "post"]
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
 FEEDFORWARDS = ("relu", "gelu", "silu", "swiglu")
 NORMS = ("layer", "rms")
+CELLS = ("elman", "gru", "lstm")
+Attend = Literal["before", "after"]
+Bridge = Literal["dense", "mean", "copy", "zero"]

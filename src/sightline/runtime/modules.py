@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from sightline.bundle import named_weights
-from sightline.models.config import ModelConfig
+from sightline.models.config import TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.models.layout import layout
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.attention import CrossAttention, SelfAttention
 from sightline.nn.block import Block
 from sightline.nn.cores import CORES
@@ -20,8 +21,10 @@ from sightline.nn.position import POSITIONS, Rotary, Sinusoidal
 from sightline.runtime.native import KNOWN, NotNative, Parts, rotations, sinusoids
 
 
-def parts_of_modules(model: EncoderDecoder) -> Parts:
+def parts_of_modules(model: AnyModel) -> Parts:
     """Raises NotNative if they are not what settings can say."""
+    if not isinstance(model, EncoderDecoder):
+        raise NotNative("its library is for Transformers")
     if model.src_embed.tokens.weight.device.type != "cpu":
         raise NotNative("the model is on a GPU")
     blocks: list[Block] = [*model.encoder, *model.decoder]
@@ -40,7 +43,7 @@ def parts_of_modules(model: EncoderDecoder) -> Parts:
         "max_len": {each.position.max_len for each in (model.src_embed, model.tgt_embed)},
     }
     first, weights = attentions[0], named_weights(model)
-    config = ModelConfig(
+    config = TransformerConfig(
         d_model=first.n_heads * first.d_head,
         d_ff=blocks[0].ffn.up_proj.out_features,  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
         n_encoder_layers=len(model.encoder),

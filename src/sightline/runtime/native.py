@@ -21,7 +21,7 @@ from sightline.data.tokenizers import Tokenizer
 from sightline.decoding.hypothesis import Hypothesis, hypothesis
 from sightline.decoding.searcher import step_limit
 from sightline.decoding.settings import DecodingSettings
-from sightline.models.config import ModelConfig
+from sightline.models.config import TransformerConfig
 from sightline.models.layout import Shape, core_name, first_address
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sightline.decoding.shortlist import Shortlist
-    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.models.sequence_to_sequence import AnyModel
     from sightline.runtime.prepared import Prepared, PreparedState
 
 KNOWN = {
@@ -92,12 +92,12 @@ class NotNative(ValueError):
 class Parts:
     """A model as the library takes it. Raises NotNative if it does not know such models, or is not there."""
 
-    config: ModelConfig
+    config: TransformerConfig
     shapes: Mapping[str, Shape]
     """Of each trained tensor, by its address."""
     read: Callable[[str], np.ndarray]
     """From an address to the tensor, in float32."""
-    modules: "Callable[[], EncoderDecoder]"
+    modules: "Callable[[], AnyModel]"
     """The same model in torch, for whatever else is asked of it."""
     ids: tuple[int, int, int] = (Tokenizer.pad_id, Tokenizer.bos_id, Tokenizer.eos_id)
     """Those of padding, begin and end."""
@@ -126,8 +126,9 @@ def parts_of(bundle: Bundle) -> Parts:
     """The model of a bundle: what its settings say, if nobody has had its modules, which might have been changed, else what they
     are. Raises NotNative.
     """
-    if bundle.stored is not None:
-        return Parts(bundle.config.model, bundle.stored.shapes, bundle.stored.read, lambda: bundle.model)
+    config = bundle.config.model
+    if bundle.stored is not None and isinstance(config, TransformerConfig):
+        return Parts(config, bundle.stored.shapes, bundle.stored.read, lambda: bundle.model)
     from sightline.runtime.modules import parts_of_modules
 
     return parts_of_modules(bundle.model)
@@ -159,7 +160,8 @@ class Native:
         """For what the library does not search for."""
         from sightline.runtime.prepared import Prepared
 
-        return Prepared(self.parts.modules(), "fp32")
+        model: Any = self.parts.modules()  # a Transformer, as the library knows no others
+        return Prepared(model, "fp32")
 
     @property
     def device(self) -> "torch.device":

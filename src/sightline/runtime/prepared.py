@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sightline.bundle.weights import PRECISIONS
+from sightline.errors import ConfigError
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.cache import BlockCache, KeyValues, memory_attention, watch_memory
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
@@ -181,10 +183,25 @@ class Prepared:
         return model.head(x if everywhere else x[layout.place])
 
 
-def fastest_precision(model: EncoderDecoder, tries: int = 20) -> Precision:
-    """The number format in which this machine multiplies a few vectors by a matrix of the model's size the fastest; bf16 must win
-    by a fifth, for float32 loses no digits. The fastest of some tries counts, in turns, which takes a few milliseconds.
+def prepare(model: AnyModel, precision: str) -> "Prepared | AnyModel":
+    """A model made ready to translate in a number format: a Transformer as `Prepared`, any other as it is.
+
+    Raises ConfigError for a format that it cannot be had in.
     """
+    if isinstance(model, EncoderDecoder):
+        return Prepared(model, precision)
+    if precision != "fp32":
+        raise ConfigError(f"precision = {precision} is for Transformers, and this model is none: give fp32, or auto.")
+    return model
+
+
+def fastest_precision(model: AnyModel, tries: int = 20) -> Precision:
+    """The number format in which this machine multiplies a few vectors by a matrix of the model's size the fastest; bf16 must win
+    by a fifth, for float32 loses no digits. The fastest of some tries counts, in turns, which takes a few milliseconds. Of models
+    that are not Transformers float32 is the only one.
+    """
+    if not isinstance(model, EncoderDecoder):
+        return "fp32"
     size = model.tgt_embed.position.d_model
     layers = {name: PackedLinear(torch.ones(4 * size, size, dtype=PRECISIONS[name]), None) for name in ("fp32", "bf16")}
     fastest = dict.fromkeys(layers, math.inf)

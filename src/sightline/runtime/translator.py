@@ -20,7 +20,7 @@ from sightline.tasks.search import Translated, translate
 if TYPE_CHECKING:
     from sightline.decoding.ensemble import Ensemble
     from sightline.decoding.shortlist import Shortlist
-    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.models.sequence_to_sequence import AnyModel
     from sightline.runtime.prepared import Prepared
     from sightline.tasks.batched import Scored
 
@@ -57,7 +57,7 @@ class Translator:
 
     def _prepared(
         self, others: Sequence[Bundle], parts: Parts | None, why_not: str, shortlist: "Shortlist | None"
-    ) -> "Native | Prepared | Ensemble":
+    ) -> "Native | Prepared | AnyModel | Ensemble":
         if parts is not None and self.precision in NATIVE_PRECISIONS:
             return Native(parts, self.precision, shortlist)
         if shortlist is not None:
@@ -65,14 +65,14 @@ class Translator:
                 why_not = "it is for one model in int8 or fp32"
             raise ConfigError(f"A shortlist is not to be had here: {why_not}. Leave it out.")
         from sightline.decoding.ensemble import Ensemble
-        from sightline.runtime.prepared import Prepared
+        from sightline.runtime.prepared import prepare
 
         if others:
-            return Ensemble([Prepared(each.model, self.precision) for each in (self.bundle, *others)])
-        return Prepared(self.bundle.model, self.precision)
+            return Ensemble([prepare(each.model, self.precision) for each in (self.bundle, *others)])
+        return prepare(self.bundle.model, self.precision)
 
     @property
-    def model(self) -> "EncoderDecoder":
+    def model(self) -> "AnyModel":
         """The (first) model, in evaluation mode."""
         return self.bundle.model
 

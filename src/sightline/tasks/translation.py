@@ -31,13 +31,13 @@ from sightline.data.text import Pairs
 from sightline.decoding.settings import DecodingSettings
 from sightline.metrics.settings import MetricSettings
 from sightline.metrics.translation import TranslationScores, corpus_bleu, evaluate_translations
-from sightline.models.encoder_decoder import EncoderDecoder, Packing
+from sightline.models.sequence_to_sequence import AnyModel, Packing, SequenceToSequence
 from sightline.tasks.search import length_groups, shortened, translate
 from sightline.tasks.task import Evaluation, Loss
 
 
 def translation_loss(
-    model: EncoderDecoder,
+    model: AnyModel,
     src: Int[Tensor, "b s"],
     tgt_in: Int[Tensor, "b t"],
     tgt_out: Int[Tensor, "b t"],
@@ -210,7 +210,7 @@ class TranslationTask:
         return self._loss(model, batch, self.label_smoothing, self.r_drop)
 
     def _loss(self, model: nn.Module, batch: Batch, smoothing: float, r_drop: float = 0.0) -> Loss:
-        assert isinstance(model, EncoderDecoder)
+        assert isinstance(model, SequenceToSequence)
         given = batch.src, batch.tgt_in, batch.tgt_out
         packing = None if batch.segments is None else Packing(*batch.segments)
         return Loss(translation_loss(model, *given, smoothing, r_drop, batch.real, packing), batch.n_tgt)
@@ -268,7 +268,7 @@ class TranslationTask:
     def _translate(
         self, model: nn.Module, texts: Sequence[str], to: Sequence[str], settings: DecodingSettings
     ) -> list[str]:
-        assert isinstance(model, EncoderDecoder)
+        assert isinstance(model, SequenceToSequence)
         return [best[0].text for best in translate(model, self.tokenizer, texts, to, settings, self.max_len)]
 
     def describe(self, batch: Batch) -> str:

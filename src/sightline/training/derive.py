@@ -15,7 +15,8 @@ from sightline.data.tokenizers import TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError, DataError
 from sightline.metrics.scripts import tokenizer_for
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 from sightline.training.devices import best_device
 from sightline.training.recipe import Recipe
 from sightline.training.settings import TrainSettings
@@ -144,7 +145,7 @@ def _sized(corpus: CorpusSettings, found: Measured, name: str, size: Size, suite
         description=f"Derived from a corpus of {found.pairs:,} pairs.",
         data=DataSettings(train=[corpus], hold_out_valid=held, hold_out_test=held),
         tokenizer=TokenizerSettings(vocab_size=vocab_size, dropout=_bpe_dropout(found)),
-        model=ModelConfig(
+        model=TransformerConfig(
             d_model=size.d_model,
             n_heads=size.n_heads,
             d_ff=size.d_ff,

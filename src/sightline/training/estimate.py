@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.bundle.weights import PRECISIONS
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import ModelConfig
 from sightline.nn.heads import CHUNK_ELEMENTS
 from sightline.training.devices import matmul_rate
 from sightline.training.settings import TrainSettings

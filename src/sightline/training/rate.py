@@ -5,7 +5,8 @@ import time
 
 import torch
 
-from sightline.models.build import ModelConfig, build_model
+from sightline.models.build import build_model
+from sightline.models.config import ModelConfig
 from sightline.tasks.translation import translation_loss
 from sightline.training.devices import (
     best_device,

@@ -18,7 +18,7 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError, UserError, nearest
 from sightline.metrics.settings import MetricSettings
-from sightline.models.config import ModelConfig
+from sightline.models.config import AnyModelConfig, TransformerConfig
 from sightline.training.settings import TrainSettings
 from sightline.training.state import state_folders
 
@@ -53,7 +53,7 @@ class Recipe(Settings):
     """The corpus."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     """From text to tokens."""
-    model: ModelConfig = ModelConfig()
+    model: AnyModelConfig = TransformerConfig()
     """The model."""
     train: TrainSettings = TrainSettings()
     """How it is trained."""

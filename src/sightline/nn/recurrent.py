@@ -1,0 +1,315 @@
+"""Recurrent layers: what read and wrote sequences before attention alone did.
+
+A state [b, p] is the vector that a step gives, `width` numbers, and after it whatever else its cell remembers.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from sightline.nn.attention import CrossAttention
+from sightline.nn.cache import MemoryCache
+from sightline.nn.dropout import Dropout, SharedDropout
+from sightline.nn.mask import Mask
+from sightline.nn.names import Attend
+
+
+class Cell(nn.Module):
+    """One step of a recurrent layer; a kind says with `_next` how a state follows from the one before.
+
+    With `layer_norm` what comes from the input and what comes from the state are normalised apart (Ba et al. 2016, section 3.1);
+    `dropout` is on the state as the gates see it, the same numbers at every step (Gal and Ghahramani 2016).
+
+    Whole sequences go through torch's own loop, in C++ or cuDNN, unless one of these two is at work.
+    """
+
+    gates: ClassVar[int] = 1
+    parts: ClassVar[int] = 1
+    """Vectors of which a state is made."""
+    fused: ClassVar[Any] = None
+    """torch's function for whole sequences."""
+
+    def __init__(self, d_in: int, width: int, layer_norm: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width, rows = width, self.gates * width
+        self.weight_ih, self.weight_hh = nn.Parameter(torch.empty(rows, d_in)), nn.Parameter(torch.empty(rows, width))
+        self.bias_ih, self.bias_hh = nn.Parameter(torch.zeros(rows)), nn.Parameter(torch.zeros(rows))
+        self.norm_ih = nn.LayerNorm(rows) if layer_norm else None
+        self.norm_hh = nn.LayerNorm(rows) if layer_norm else None
+        self.dropout = SharedDropout(dropout)
+        for of_input, of_state in zip(self.weight_ih.chunk(self.gates), self.weight_hh.chunk(self.gates), strict=True):
+            nn.init.xavier_uniform_(of_input.data)
+            nn.init.orthogonal_(of_state.data)
+
+    @property
+    def steps_alone(self) -> bool:
+        """Whether steps are computed one by one here, not by torch's own loop."""
+        return self.norm_ih is not None or (self.training and self.dropout.p > 0)
+
+    def zero_state(self, x: Float[Tensor, "b t i"]) -> Float[Tensor, "b p"]:
+        """A state of nothing but zeros."""
+        return x.new_zeros(x.shape[0], self.parts * self.width)
+
+    def of_input(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b g"]:
+        """What inputs give to the gates."""
+        return self.normed_input(nn.functional.linear(x, self.weight_ih, self.bias_ih))
+
+    def normed_input(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
+        """The same, from the products of inputs and weights."""
+        return x if self.norm_ih is None else self.norm_ih(x)
+
+    def state_mask(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b d"] | None:
+        """Which numbers of the states of a sequence are left out, once for all its steps; None for none."""
+        return self.dropout.mask((state.shape[0], self.width), state)
+
+    def step(
+        self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"], kept: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b p"]:
+        """The next state."""
+        h = state[:, : self.width]
+        of_state = nn.functional.linear(h if kept is None else h * kept, self.weight_hh, self.bias_hh)
+        if self.norm_hh is not None:
+            of_state = self.norm_hh(of_state)
+        return self._next(of_input, of_state, state)
+
+    def _next(
+        self, of_input: Float[Tensor, "b g"], of_state: Float[Tensor, "b g"], state: Float[Tensor, "b p"]
+    ) -> Float[Tensor, "b p"]:
+        raise NotImplementedError(f"{type(self).__name__} must define _next(of_input, of_state, state)")
+
+    def forward(
+        self, x: Float[Tensor, "b t i"], state: Float[Tensor, "b p"], exists: Bool[Tensor, "b t"] | None = None
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b p"]]:
+        """The vectors of all steps, and the last state; where a step does not exist the state stays as it is."""
+        if not self.steps_alone and exists is None:
+            out, *last = self.fused(x, self._given(state), self.weights, True, 1, 0.0, self.training, False, True)
+            return out, torch.cat(last, dim=-1)[0]
+        of_input, kept, found = self.of_input(x), self.state_mask(state), []
+        for t in range(x.shape[1]):
+            new = self.step(of_input[:, t], state, kept)
+            state = new if exists is None else torch.where(exists[:, t, None], new, state)
+            found.append(state[:, : self.width])
+        return torch.stack(found, dim=1), state
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """As torch's loops take them."""
+        return [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+
+    def _given(self, state: Tensor) -> Any:
+        """A state as torch's loops take it."""
+        return state[None]
+
+
+class Elman(Cell):
+    """H' = tanh(W x + U h + b) (Elman 1990)."""
+
+    fused = torch.rnn_tanh
+
+    def _next(self, of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(of_input + of_state)
+
+
+class GRU(Cell):
+    """The gated recurrent unit (Cho et al. 2014), with the reset gate after the product, as cuDNN and torch have it."""
+
+    gates = 3
+    fused = torch.gru
+
+    def _next(self, of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
+        both = 2 * self.width
+        reset, update = torch.sigmoid(of_input[:, :both] + of_state[:, :both]).chunk(2, dim=1)
+        new = torch.tanh(of_input[:, both:] + reset * of_state[:, both:])
+        return torch.lerp(new, state, update)
+
+
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate (Gers et al. 2000), open at first (Jozefowicz
+    et al. 2015). What it remembers beside its vector is its cell, normalised before it is told, if there are norms.
+    """
+
+    gates, parts = 4, 2
+    fused = torch.lstm
+
+    def __init__(self, d_in: int, width: int, layer_norm: bool = False, dropout: float = 0.0) -> None:
+        super().__init__(d_in, width, layer_norm, dropout)
+        self.norm_cell = nn.LayerNorm(width) if layer_norm else None
+        with torch.no_grad():
+            self.bias_ih[width : 2 * width] = 1.0
+
+    def _next(self, of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
+        into, forget, new, out = (of_input + of_state).chunk(4, dim=1)
+        cell = torch.sigmoid(forget) * state[:, self.width :] + torch.sigmoid(into) * torch.tanh(new)
+        told = cell if self.norm_cell is None else self.norm_cell(cell)
+        return torch.cat((torch.sigmoid(out) * torch.tanh(told), cell), dim=1)
+
+    def _given(self, state: Tensor) -> Any:
+        return [part[None].contiguous() for part in state.chunk(2, dim=1)]
+
+
+CELLS: dict[str, type[Cell]] = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+
+
+class RecurrentEncoderLayer(nn.Module):
+    """A layer that reads whole sequences, from the left or, with `bidirectional`, from both sides (Schuster and Paliwal 1997),
+    whose vectors then stand side by side; with `residual` it adds to its input, where that has as many numbers.
+    """
+
+    def __init__(self, forwards: Cell, backwards: Cell | None = None, dropout: Dropout | None = None) -> None:
+        super().__init__()
+        self.forwards, self.backwards = forwards, backwards
+        self.dropout = Dropout() if dropout is None else dropout
+
+    @property
+    def width(self) -> int:
+        """Numbers of what it gives."""
+        return self.forwards.width * (1 if self.backwards is None else 2)
+
+    def forward(
+        self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"], residual: bool = False
+    ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
+        """Vectors of all tokens, zero for padding, and the last state of each direction."""
+        cells = [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
+        if any(cell.steps_alone for cell in cells):
+            out, last = self._by_steps(cells, x, exists)
+        else:
+            out, last = _fused(cells, x, exists)
+        out = self.dropout(out)
+        return (x + out if residual and x.shape == out.shape else out), last
+
+    def _by_steps(self, cells: list[Cell], x: Tensor, exists: Tensor) -> tuple[Tensor, list[Tensor]]:
+        found = [self.forwards(x, self.forwards.zero_state(x), exists)]
+        for cell in cells[1:]:
+            back = _backwards(exists)
+            turned = x.gather(1, back[:, :, None].expand_as(x))
+            out, last = cell(turned, cell.zero_state(x), exists)
+            found.append((out.gather(1, back[:, :, None].expand_as(out)), last))
+        out = torch.cat([each for each, _ in found], dim=-1)
+        return out * exists[:, :, None].to(out.dtype), [last for _, last in found]
+
+
+def _backwards(exists: Bool[Tensor, "b t"]) -> Tensor:
+    """The places of each row from the last token to the first; those of padding stay."""
+    place, length = torch.arange(exists.shape[1], device=exists.device)[None], exists.sum(dim=1, keepdim=True)
+    return torch.where(exists, length - 1 - place, place)
+
+
+def _fused(cells: list[Cell], x: Tensor, exists: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """By torch's own loop, both directions at once, without a step for padding."""
+    first, both = cells[0], len(cells) == 2
+    packed = pack_padded_sequence(x, exists.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+    none = x.new_zeros(len(cells), x.shape[0], first.width)
+    given = none if first.parts == 1 else [none] * first.parts
+    weights = [weight for cell in cells for weight in cell.weights]
+    out, *last = first.fused(packed.data, packed.batch_sizes, given, weights, True, 1, 0.0, first.training, both)
+    again = PackedSequence(out, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+    whole, _ = pad_packed_sequence(again, batch_first=True, total_length=x.shape[1])
+    states = torch.cat(last, dim=-1).index_select(1, cast(Tensor, packed.unsorted_indices))
+    return whole, list(states)
+
+
+class RecurrentDecoderLayer(nn.Module):
+    """A layer that writes from left to right, from a state that is given."""
+
+    def __init__(self, cell: Cell, dropout: Dropout | None = None) -> None:
+        super().__init__()
+        self.cell = cell
+        self.dropout = Dropout() if dropout is None else dropout
+
+    def forward(
+        self, x: Float[Tensor, "b t i"], state: Float[Tensor, "b p"], residual: bool = False
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b p"]]:
+        """The vectors of all steps, and the last state."""
+        out, last = self.cell(x, state)
+        out = self.dropout(out)
+        return (x + out if residual and x.shape == out.shape else out), last
+
+
+Look = Callable[[Tensor, int], Tensor]
+"""From states [b, t, d], the first at some place, to what they see of the memory."""
+
+
+class AttentiveLayer(nn.Module):
+    """A decoder layer that looks at a memory at each step, and tells tanh(W [h; c]), h its state and c what it saw.
+
+    With `attend` "before" the state before the step asks, and what it sees is part of the step's input (Bahdanau et al. 2015);
+    with "after" the new state asks (Luong et al. 2015), and what was told is part of the next step's input if `feeds` (their
+    section 3.3). If not, nothing waits for what was seen: all steps look at once.
+
+    A state is that of the cell and, if it `feeds`, what was told last.
+    """
+
+    def __init__(
+        self, cell: Cell, cross_attn: CrossAttention, attend: Attend, feeds: bool, dropout: Dropout | None = None
+    ) -> None:
+        super().__init__()
+        self.cell, self.cross_attn = cell, cross_attn
+        self.attend: Attend = attend
+        self.feeds = feeds and attend == "after"
+        self.join = nn.Linear(2 * cell.width, cell.width)
+        self.dropout = Dropout() if dropout is None else dropout
+
+    @property
+    def steps_alone(self) -> bool:
+        """Whether each step waits for what the one before it saw: its attention is then asked once a step."""
+        return self.attend == "before" or self.feeds
+
+    def first_state(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b q"]:
+        """The state to begin with: nothing was told yet."""
+        return torch.cat((state, state.new_zeros(len(state), self.cell.width)), dim=1) if self.feeds else state
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t i"],
+        state: Float[Tensor, "b q"],
+        memory: Float[Tensor, "b s n"],
+        mask: Mask,
+        cache: MemoryCache,
+        at: int = 0,
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b q"]]:
+        """What is told at all steps, the first of which stands at `at`, and the last state."""
+
+        def look(h: Float[Tensor, "b u d"], place: int) -> Float[Tensor, "b u d"]:
+            return self.cross_attn(h, memory, mask.standing(place), cache)
+
+        if self.attend == "before":
+            return self._asked_before(x, state, look, at)
+        if self.feeds:
+            return self._fed(x, state, look, at)
+        h, last = self.cell(x, state)
+        return self.dropout(self._told(h, look(h, at))), last
+
+    def _told(self, h: Float[Tensor, "*b d"], seen: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        return torch.tanh(self.join(torch.cat((h, seen), dim=-1)))
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the words give to the gates at all steps, without what else is part of the input, and the weights of that."""
+        of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
+        return nn.functional.linear(x, of_words, self.cell.bias_ih), of_more.T
+
+    def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
+        cell, width = self.cell, self.cell.width
+        (words, weight), kept = self._inputs(x), cell.state_mask(state)
+        told: list[tuple[Tensor, Tensor]] = []
+        for t in range(x.shape[1]):
+            seen = look(state[:, None, :width], at + t)[:, 0]
+            state = cell.step(cell.normed_input(torch.addmm(words[:, t], seen, weight)), state, kept)
+            told.append((state[:, :width], seen))
+        h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
+        return self.dropout(self._told(h, seen)), state
+
+    def _fed(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
+        cell, width = self.cell, self.cell.width
+        own, told = state[:, :-width], state[:, -width:]
+        (words, weight), kept, drop = self._inputs(x), cell.state_mask(own), self.dropout.by_steps(told)
+        found: list[Tensor] = []
+        for t in range(x.shape[1]):
+            own = cell.step(cell.normed_input(torch.addmm(words[:, t], told, weight)), own, kept)
+            h = own[:, None, :width]
+            told = drop(self._told(h[:, 0], look(h, at + t)[:, 0]))
+            found.append(told)
+        return torch.stack(found, dim=1), torch.cat((own, told), dim=1)
