@@ -62,9 +62,25 @@ RECURRENT = {
     **{f"{cell} norms": {"cell": cell, "layer_norm": True, "n_encoder_layers": 2} for cell in CELLS},
     "recurrent untied": {"tie_embeddings": False, "share_embeddings": False, "output_bias": True},
 }
+CONVOLUTIONAL = {
+    "convolutions": {},
+    "wider kernel": {"kernel_size": 5},
+    "kernel of one": {"kernel_size": 1},
+    **{f"convolutional core {name}": {"attention": name} for name in CORES},
+    "convolutional heads": {"n_heads": 4, "attention": "dot"},
+    "no positions": {"position": "none"},
+    "no weight norm": {"weight_norm": False},
+    "convolutional no bias": {"bias": False},
+    "convolutional untied": {"tie_embeddings": False, "share_embeddings": False, "output_bias": True},
+    "convolutional normal first weights": {"init_std": 0.02},
+}
 BASES: list[tuple[dict[str, dict[str, Any]], dict[str, Any]]] = [
     (VARIANTS, SMALL),
     (RECURRENT, {"kind": "recurrent", "d_model": 16, "max_len": 32}),
+    (
+        CONVOLUTIONAL,
+        {"kind": "convolutional", "d_model": 16, "n_encoder_layers": 2, "n_decoder_layers": 3, "max_len": 32},
+    ),
 ]
 SETTINGS = {name: {**base, **variant} for variants, base in BASES for name, variant in variants.items()}
 each = pytest.mark.parametrize("variant", SETTINGS)
@@ -267,6 +283,19 @@ def test_names_of_recurrent_models_are_golden(variant: str) -> None:
     }
     names = [name for name, _ in make(variant).named_parameters()]
     assert sorted(names) == sorted(["src_embed.tokens.weight", *expected[variant]])
+
+
+@pytest.mark.parametrize("variant", ["convolutions", "no weight norm", "no positions"])
+def test_names_of_convolutional_models_are_golden(variant: str) -> None:
+    conv = ["weight", "bias", *([] if variant == "no weight norm" else ["length"])]
+    ends = [f"{proj}.{e}" for proj in ("in_proj", "out_proj") for e in ("weight", "bias")]
+    parts = [f"cross_attn.{p}.{e}" for p in ("q_proj", "k_proj", "v_proj", "o_proj") for e in ("weight", "bias")]
+    expected = ["src_embed.tokens.weight", *(f"{side}.{end}" for side in ("encoder", "decoder") for end in ends)]
+    expected += [f"encoder.{i}.conv.{name}" for i in range(2) for name in conv]
+    expected += [f"decoder.{i}.{name}" for i in range(3) for name in (*(f"conv.{each}" for each in conv), *parts)]
+    if variant != "no positions":
+        expected += ["src_embed.position.weight", "tgt_embed.position.weight"]
+    assert sorted(name for name, _ in make(variant).named_parameters()) == sorted(expected)
 
 
 def test_base_and_big_have_the_published_number_of_parameters() -> None:
