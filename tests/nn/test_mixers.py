@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -42,7 +44,8 @@ def test_it_is_torchs_convolution_gated_and_its_gradients_are_the_same(
     if norm:
         weight_norm(other)
         with torch.no_grad():
-            other.parametrizations.weight.original0.copy_(conv.length[:, None, None])  # pyright: ignore
+            of_torch = dict(other.named_parameters())
+            of_torch["parametrizations.weight.original0"].copy_(cast(torch.Tensor, conv.length)[:, None, None])
     before = kernel_size - 1 if mask.causal else kernel_size // 2
     padded = nn.functional.pad(y.transpose(1, 2), (before, kernel_size - 1 - before))
     expected = nn.functional.glu(other(padded), dim=1).transpose(1, 2)
@@ -52,14 +55,15 @@ def test_it_is_torchs_convolution_gated_and_its_gradients_are_the_same(
     found.backward(random)
     expected.backward(random)
     torch.testing.assert_close(x.grad, y.grad)
+    gradients = {name.split(".")[-1]: p.grad for name, p in other.named_parameters()}
     if norm:
-        lengths, directions = other.parametrizations.weight.original0, other.parametrizations.weight.original1  # pyright: ignore
-        assert conv.length is not None
-        torch.testing.assert_close(conv.length.grad, lengths.grad.flatten())
-    else:
-        directions = other.weight
+        torch.testing.assert_close(
+            cast(torch.Tensor, conv.length).grad, cast(torch.Tensor, gradients["original0"])[:, 0, 0]
+        )
     assert conv.weight.grad is not None
-    torch.testing.assert_close(conv.weight.grad.unflatten(1, (kernel_size, -1)).transpose(1, 2), directions.grad)
+    directions = gradients["original1" if norm else "weight"]
+    torch.testing.assert_close(conv.weight.grad.unflatten(1, (kernel_size, -1)).transpose(1, 2), directions)
+    torch.testing.assert_close(conv.bias.grad, gradients["bias"])
 
 
 def test_weight_norm_changes_nothing_at_first_and_forgets_how_long_directions_are() -> None:

@@ -175,8 +175,8 @@ class ConvolutionalConfig(ModelConfig):
     weight_norm: bool = True
     """Weight normalisation of the convolutions (Salimans and Kingma 2016), as in the paper."""
     init_std: float | None = Field(default=None, gt=0)
-    """Spread of the first matrices and embeddings, the convolutions' apart; none: Xavier uniform, embeddings with 0.1 (section
-    3.5)."""
+    """Spread of the first matrices and embeddings, not of convolutions; none: Xavier uniform, embeddings with 0.1 (section 3.5).
+    There are no norms: what is made smaller here stays small, and learns slowly."""
     embedding_dropout: DropoutShare = 0.2
     """On embeddings with positions."""
     residual_dropout: DropoutShare = 0.2
