@@ -24,7 +24,7 @@ NEAR_ENOUGH = 17
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Of one layer of an encoder: its second where there is one, which has the width of its own kind before it."""
+    """What a second layer adds to an encoder."""
 
     words: tuple[int, int]
     """Two lengths, the second twice the first."""
@@ -45,9 +45,10 @@ class LayerCost:
 
 
 def longest_chain(out: Tensor, start: Tensor) -> int:
-    """How many differentiable operations lie on the longest way through the graph of gradients from a tensor to the leaf that it
-    was computed from: so many have to be done one after another, however many processors there are. Fused operations count as
-    one, so that numbers of different architectures are no seconds; what they show is how they grow.
+    """How many differentiable operations lie on the longest way through the graph of gradients from a tensor to the leaf
+    that it was computed from: so many have to be done one after another, however many processors there are. Fused
+    operations count as one, so that numbers of different architectures are no seconds; what they show is how they
+    grow.
 
     Raises ValueError if `out` does not depend on `start`.
     """
@@ -85,14 +86,13 @@ def _counted(model: AnyModel, words: int) -> tuple[int, int]:
     exact = in_double(model)  # float64, which goes step by step where float32 has one operation for a whole sentence
     src = random_words(1, words, VOCAB, torch.Generator().manual_seed(1))
     with FlopCounterMode(display=False) as counter, flow(exact) as seen:
-        memory = exact.start(src)
-    del memory
+        exact.start(src)
     return counter.get_total_flops(), longest_chain(seen.memory, seen.embedding)
 
 
 def layer_cost(config: ModelConfig, words: int = SHORT) -> LayerCost:
-    """What a layer adds to an encoder of one, for sentences of `words` and of twice as many words. Operations of elements, such as
-    softmax and gates, are not counted among the `operations`.
+    """What a layer adds to an encoder of one, for sentences of `words` and of twice as many words. Operations of
+    elements, such as softmax and gates, are not counted among the `operations`.
     """
     pairs = []
     for n in (words, 2 * words):
@@ -102,9 +102,9 @@ def layer_cost(config: ModelConfig, words: int = SHORT) -> LayerCost:
 
 
 def layers_to_see(config: ModelConfig, words: int = NEAR_ENOUGH) -> int | None:
-    """The fewest layers after which the encoder's vector of the last of so many words depends on the first, or that of the first on
-    the last: those with which the gradient is not zero both ways where the encoder reads both ways. None if `words` layers do not
-    do.
+    """The fewest layers after which the encoder's vector of the last of so many words depends on the first, or that of
+    the first on the last: those with which the gradient is not zero both ways where the encoder reads both ways. None
+    if `words` layers do not do.
     """
     both = not isinstance(config, RecurrentConfig) or config.bidirectional
     for n in range(1, words + 1):
@@ -121,21 +121,21 @@ def layers_to_see(config: ModelConfig, words: int = NEAR_ENOUGH) -> int | None:
 
 
 def path_length(config: ModelConfig, words: int = NEAR_ENOUGH) -> int | None:
-    """The most steps from one word to another in sentences of so many, measured: the layers that it takes (`layers_to_see`), times
-    the steps inside a layer from the first word to the last, which is by how many times the operations of a step the chain of a
-    layer grows. None if the layers do not do.
+    """The most steps from one word to another in sentences of so many, measured: the layers that it takes
+    (`layers_to_see`), times the steps inside a layer from the first word to the last, which is by how many times the
+    operations of a step the chain of a layer grows. None if the layers do not do.
     """
     layers = layers_to_see(config, words)
     if layers is None:
         return None
     chains = [_counted(fresh(_layers(config, 1), VOCAB, 2 * words + 1, 1), n)[1] for n in (words - 1, words, 2 * words)]
     a_word = chains[1] - chains[0]
-    return layers * (1 + ((chains[2] - chains[1]) // a_word if a_word > 0 else 0) - (1 if a_word > 0 else 0))
+    return layers * ((chains[2] - chains[1]) // a_word if a_word else 1)
 
 
 def operations_per_token(model: AnyModel, words: int = SENTENCE) -> float:
-    """Forward operations of matrix products a target token, output layer included, for a source and a target of `words` tokens. In
-    training the backward pass takes twice as many more.
+    """Forward operations of matrix products a target token, output layer included, for a source and a target of `words`
+    tokens. In training the backward pass takes twice as many more.
     """
     exact = in_double(model)
     generator = torch.Generator().manual_seed(1)
@@ -185,14 +185,14 @@ def complexity_section(systems: Sequence[System], vocab_size: int = 8000, words:
         Said("Table 1, counted", "表 1：逐项数出来"),
         [
             Said(
-                f"Left of each pair what the paper's table says of a layer, right what is counted here at {words} and {2 * words} "
-                "words: floating-point operations of matrix products; the longest chain of operations that wait for one another, "
-                f"and how both grow with the length; and the steps from the first of {NEAR_ENOUGH} words to the last. The paper "
-                "counts attention alone; a layer of ours has its projections and feed-forward network too, which grow with n and "
-                "are most of it until sentences are about as long as vectors are wide.",
-                f"每一对中，左边是论文表格对一层的说法，右边是这里在 {words} 与 {2 * words} 个词时数出的结果：矩阵乘法的浮点运算数；必须依次"
-                f"等待的最长运算链；二者随长度的增长；以及从 {NEAR_ENOUGH} 个词的第一个到最后一个所经的步数。论文只计注意力本身；这里的一层还"
-                "包括投影和前馈网络，它们随 n 增长，在句长接近向量宽度之前占大部分。",
+                f"Left of each pair what the paper's table says of a layer, right what is counted here at {words} and "
+                f"{2 * words} words: floating-point operations of matrix products; the longest chain of operations that wait "
+                f"for one another, and how both grow with the length; and the steps from the first of {NEAR_ENOUGH} words to "
+                "the last. The paper counts attention alone; a layer of ours has its projections and feed-forward network "
+                "too, which grow with n and are most of it until sentences are about as long as vectors are wide.",
+                f"每一对中，左边是论文表格对一层的说法，右边是这里在 {words} 与 {2 * words} 个词时数出的结果：矩阵乘法的浮点"
+                f"运算数；必须依次等待的最长运算链；二者随长度的增长；以及从 {NEAR_ENOUGH} 个词的第一个到最后一个所经的步数。"
+                "论文只计注意力本身；这里的一层还包括投影和前馈网络，它们随 n 增长，在句长接近向量宽度之前占大部分。",
             )
         ],
         [

@@ -11,8 +11,8 @@ from sightline.models.sequence_to_sequence import AnyModel
 
 
 class Flow:
-    """Of the last time the model read its source: `embedding` [b, s, m] is what the first layer got, `layers` [b, s, d] are what
-    each layer of the encoder gave, and `memory` [b, s, d] what the decoder was given.
+    """Of the last time the model read its source: `embedding` [b, s, m] is what the first layer got, `layers` [b, s, d]
+    are what each layer of the encoder gave, and `memory` [b, s, d] what the decoder was given.
     """
 
     def __init__(self) -> None:

@@ -22,8 +22,8 @@ FIRST_WORD = 4
 
 
 def fresh(config: ModelConfig, vocab_size: int, length: int, seed: int) -> AnyModel:
-    """A model with its first weights, which the seed decides, for sentences of up to `length` tokens; without dropout, in evaluation
-    mode. Torch's random state is as before.
+    """A model with its first weights, which the seed decides, for sentences of up to `length` tokens; without dropout, in
+    evaluation mode. Torch's random state is as before.
     """
     dropouts = {name: 0.0 for name in type(config).model_fields if name.endswith("_dropout")}
     plain = config.model_copy(update={**dropouts, "max_len": max(length, config.max_len)})
@@ -33,7 +33,9 @@ def fresh(config: ModelConfig, vocab_size: int, length: int, seed: int) -> AnyMo
 
 
 def in_double(model: AnyModel) -> AnyModel:
-    """A copy that computes with float64, in which what is 1e-300 of something else is not yet zero; no weight wants a gradient."""
+    """A copy that computes with float64, in which what is 1e-300 of something else is not yet zero; no weight wants a
+    gradient.
+    """
     return copy.deepcopy(model).double().requires_grad_(False).eval()
 
 
@@ -43,8 +45,8 @@ def random_words(rows: int, length: int, vocab_size: int, generator: torch.Gener
 
 
 def one_way(config: ModelConfig) -> ModelConfig:
-    """The same, read from the first word to the last only: what reads backwards too comes to the first word last, and then no word
-    is farther than half a sentence.
+    """The same, read from the first word to the last only: what reads backwards too comes to the first word last, and
+    then no word is farther than half a sentence.
     """
     return config.model_copy(update={"bidirectional": False}) if isinstance(config, RecurrentConfig) else config
 

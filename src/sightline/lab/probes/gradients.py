@@ -1,5 +1,5 @@
-"""How much of what a model learns from a word reaches a word far away: the vanishing gradient (Hochreiter 1991; Bengio et al. 1994;
-Pascanu et al. 2013).
+"""How much of what a model learns from a word reaches a word far away: the vanishing gradient (Hochreiter 1991; Bengio et
+al. 1994; Pascanu et al. 2013).
 """
 
 import copy
@@ -61,12 +61,13 @@ class Clipping:
 def gradient_by_distance(
     model: AnyModel, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"], distances: Sequence[int]
 ) -> GradientByDistance:
-    """The norm of dL/de at growing distance. L is the cross-entropy, in nats, of the last word of `tgt` alone, given the words
-    before it; e is the embedding [m] of a source word as the first layer gets it, scaled and with its position. The norm is the
-    Euclidean one over the m numbers, averaged over the rows.
+    """The norm of dL/de at growing distance. L is the cross-entropy, in nats, of the last word of `tgt` alone, given the
+    words before it; e is the embedding [m] of a source word as the first layer gets it, scaled and with its position.
+    The norm is the Euclidean one over the m numbers, averaged over the rows.
 
-    With n source words and t words before the one that is written, source word i (from 0) is at distance n - i + t: so many steps
-    a network that reads from left to right and then writes has to take from one to the other. Computed in float64.
+    With n source words and t words before the one that is written, source word i (from 0) is at distance n - i + t: so
+    many steps a network that reads from left to right and then writes has to take from one to the other. Computed in
+    float64.
 
     Raises ValueError for a distance at which there is no source word.
     """
@@ -84,8 +85,9 @@ def gradient_by_distance(
 
 
 def gradient_by_layer(model: AnyModel, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"]) -> list[float]:
-    """The norm of dL/dh for the vectors h that go into each layer of the encoder, the lowest first, and for the last layer's output;
-    L is the cross-entropy of all target words. The norm is over all words and numbers of a row, averaged over the rows.
+    """The norm of dL/dh for the vectors h that go into each layer of the encoder, the lowest first, and for the last
+    layer's output; L is the cross-entropy of all target words. The norm is over all words and numbers of a row,
+    averaged over the rows.
     """
     exact = in_double(model)
     begin = torch.full_like(tgt[:, :1], exact.bos_id)
@@ -97,7 +99,9 @@ def gradient_by_layer(model: AnyModel, src: Int[Tensor, "b s"], tgt: Int[Tensor,
 
 
 def clipping(model: AnyModel, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"], limit: float = CLIP) -> Clipping:
-    """One batch's gradient of the mean loss a word, before and after it is clipped to `limit` (Pascanu et al. 2013, section 3.2)."""
+    """One batch's gradient of the mean loss a word, before and after it is clipped to `limit` (Pascanu et al. 2013,
+    section 3.2).
+    """
     exact = in_double(model).requires_grad_(True)
     begin = torch.full_like(tgt[:, :1], exact.bos_id)
     logits = exact(src, torch.cat((begin, tgt[:, :-1]), dim=1))
@@ -114,8 +118,8 @@ def averaged(found: Sequence[GradientByDistance]) -> GradientByDistance:
 
 
 def scaled_recurrence(model: AnyModel, factor: float) -> AnyModel:
-    """The same model with what a state gives to the next multiplied: above 1 gradients may explode (Pascanu et al. 2013, section
-    2.2).
+    """The same model with what a state gives to the next multiplied: above 1 gradients may explode (Pascanu et al. 2013,
+    section 2.1).
     """
     changed = copy.deepcopy(model)
     with torch.no_grad():
@@ -144,7 +148,9 @@ def gradient_systems(width: int = 64) -> list[System]:
 
 
 def deep_systems(width: int = 64, layers: int = 8) -> list[System]:
-    """Recurrent networks of many layers, without residual connections and with them, and a Transformer as deep, which has them."""
+    """Recurrent networks of many layers, without residual connections and with them, and a Transformer as deep, which has
+    them.
+    """
     found: list[System] = []
     for cell, name in (("elman", "Elman"), ("gru", "GRU"), ("lstm", "LSTM")):
         for residual in (False, True):
@@ -162,8 +168,8 @@ def deep_systems(width: int = 64, layers: int = 8) -> list[System]:
 def at_first(
     systems: Sequence[System], distances: Sequence[int], vocab_size: int, rows: int, seeds: int
 ) -> list[GradientByDistance]:
-    """The gradients by distance of models with their first weights, over random sentences of as many words as the largest distance,
-    for the first word that is written. A recurrent encoder reads from left to right only: see `one_way`.
+    """The gradients by distance of models with their first weights, over random sentences of as many words as the largest
+    distance, for the first word that is written. A recurrent encoder reads from left to right only: see `one_way`.
     """
     found = []
     for _, config in systems:
@@ -181,8 +187,9 @@ def at_first(
 def of_trained(
     bundle: Bundle, pairs: Sequence[tuple[str, str]], distances: Sequence[int], rows: int
 ) -> GradientByDistance:
-    """The gradients by distance of a trained model. What it reads are sentences one after another, up to as many tokens as the largest
-    distance that it takes, the end of the sentence the last; what it writes is the first token of the translation of the first.
+    """The gradients by distance of a trained model. What it reads are sentences one after another, up to as many tokens
+    as the largest distance that it takes, the end of the sentence the last; what it writes is the first token of the
+    translation of the first.
 
     Raises ValueError if `pairs` have fewer tokens than that in all.
     """
@@ -211,7 +218,8 @@ def gradients_section(
     rows: int = 16,
     seeds: int = 3,
 ) -> Section:
-    """The gradients of `systems` at first and of `trained` models on `pairs`, those by layer of `deep` systems, and what clipping does.
+    """The gradients of `systems` at first and of `trained` models on `pairs`, those by layer of `deep` systems, and what
+    clipping does.
 
     See `gradient_systems` and `deep_systems` for those of the classical comparison.
     """
@@ -230,18 +238,22 @@ def gradients_section(
     parts.append(_clipped(systems, vocab_size, rows, max(distances)))
     text = [
         Said(
-            "How strongly does the error at the first written word depend on a word read long before? Shown is the norm of the "
-            "gradient of that word's loss by the embedding of the source word so many words before the end, relative to distance "
-            f"1, over {rows} random sentences and {seeds} draws of the first weights. Recurrent encoders read from left to right "
-            "here: read backwards too, the first word would be the last.",
-            "第一个写出的词的误差，在多大程度上依赖于很久以前读到的词？图中是该词的损失对距句末若干词处的源词嵌入的梯度范数，以距离 1 "
-            f"为 1，取 {rows} 个随机句子、{seeds} 组初始权重。这里循环编码器只从左向右读：若也反向读，第一个词就成了最后一个。",
+            "How strongly does the error at the first written word depend on a word read long before? Shown is the norm of "
+            "the gradient of that word's loss by the embedding of the source word so many words before the end, relative to "
+            f"distance 1, over {rows} random sentences and {seeds} draws of the first weights. Recurrent encoders read from "
+            "left to right here: read backwards too, the first word would be the last.",
+            "第一个写出的词的误差，在多大程度上依赖于很久以前读到的词？图中是该词的损失对距句末若干词处的源词嵌入的梯度范数"
+            f"，以距离 1 为 1，取 {rows} 个随机句子、{seeds} 组初始权重。这里循环编码器只从左向右读：若也反向读，第一个词就成"
+            "了最后一个。",
         ),
         Said(
-            "Clipping scales the whole gradient: it tames one that explodes, and leaves the ratio between near and far words as it "
-            "was. Against vanishing help gates, residual connections (in depth) and attention, which makes every distance one step.",
-            "梯度裁剪把整个梯度一起缩小：它能制住爆炸的梯度，却不改变近处词与远处词之间的比例。对抗消失的办法是门控、残差连接（沿深度）和"
-            "注意力——它使任何距离都只有一步。",
+            "Clipping scales the whole gradient: it tames one that explodes, and leaves the ratio between near and far words "
+            "as it was. Gates can learn to let the gradient through (the forget gate of an LSTM begins open), residual "
+            "connections lead it down through many layers, and attention makes every distance one step. Of trained models "
+            "those that read both ways are shown as they are: the first word is then near as well.",
+            "梯度裁剪把整个梯度一起缩小：它能制住爆炸的梯度，却不改变近处词与远处词之间的比例。门控可以学会让梯度通过（LSTM "
+            "的遗忘门一开始就是开的），残差连接把梯度引下许多层，注意力则使任何距离都只有一步。训练后的模型若双向阅读则照原"
+            "样显示：此时第一个词也在近处。",
         ),
     ]
     return Section(Said("Does the gradient reach far words?", "梯度能到达远处的词吗？"), text, parts)
@@ -261,7 +273,11 @@ def _factors(systems: Sequence[System], found: Sequence[GradientByDistance]) -> 
     last = found[0].distances[-1] if found else 0
     return Table(
         Said("How it fades before training", "训练之前梯度如何衰减"),
-        [Said("System", "系统"), Said("Times, a word", "每远一词的倍数"), Said(f"At distance {last}", f"距离 {last} 处")],
+        [
+            Said("System", "系统"),
+            Said("Times, a word", "每远一词的倍数"),
+            Said(f"At distance {last}", f"距离 {last} 处"),
+        ],
         rows,
     )
 

@@ -1,4 +1,6 @@
-"""Who still remembers the first word after many: a task of copying over a distance (Hochreiter and Schmidhuber 1997, section 5)."""
+"""Who still remembers the first word after many: a task of copying over a distance (Hochreiter and Schmidhuber 1997,
+section 5).
+"""
 
 import math
 import time
@@ -60,7 +62,7 @@ def wilson(share: float, tried: int) -> tuple[float, float]:
         raise ValueError("a share of no trials has no interval")
     centre, z2 = share + Z**2 / (2 * tried), Z**2 / tried
     half = Z * math.sqrt(share * (1 - share) / tried + z2 / (4 * tried))
-    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+    return min(share, (centre - half) / (1 + z2)), max(share, (centre + half) / (1 + z2))
 
 
 def sentences(
@@ -78,8 +80,8 @@ def _begun(model: AnyModel, tgt: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
 def practise(
     model: AnyModel, distances: Sequence[int], practice: Practice, asked: int = 1, seed: int = 1
 ) -> tuple[int, float]:
-    """Train a model to write the first `asked` words of what it reads; each step has sentences of one distance, drawn at random. The
-    short ones are learned first and help with the long ones. Returns the steps and seconds it took.
+    """Train a model to write the first `asked` words of what it reads; each step has sentences of one distance, drawn at
+    random. The short ones are learned first and help with the long ones. Returns the steps and seconds it took.
     """
     settings = TrainSettings(lr=practice.lr)
     optimizer = make_optimizer(model, settings)
@@ -118,7 +120,9 @@ def remembered(model: AnyModel, distance: int, tried: int, asked: int = 1, seed:
 def measure_recall(
     model: AnyModel, distances: Sequence[int], practice: Practice, tried: int = 256, asked: int = 1, seed: int = 1
 ) -> Recall:
-    """Let a model practise, and see what it remembers of other sentences. Raises ValueError if fewer words are read than asked."""
+    """Let a model practise, and see what it remembers of other sentences. Raises ValueError if fewer words are read than
+    asked.
+    """
     if min(distances) < asked:
         raise ValueError(f"{asked} words cannot be asked of {min(distances)}")
     steps, seconds = practise(model, distances, practice, asked, seed)
@@ -129,13 +133,13 @@ def measure_recall(
 def recall_section(
     systems: Sequence[System],
     distances: Sequence[int] = DISTANCES,
-    practice: Practice = Practice(),  # noqa: B008
+    practice: Practice = Practice(),
     tried: int = 256,
     asked: int = 1,
     seed: int = 1,
 ) -> Section:
-    """Let each system practise as long as the others, and show what it remembers. See `fresh.classics` for small systems of as many
-    parameters each.
+    """Let each system practise as long as the others, and show what it remembers. See `fresh.classics` for small systems
+    of as many parameters each.
     """
     vocab, length = FIRST_WORD + WORDS, max(distances) + 1
     models = [fresh(one_way(config), vocab, length, seed) for _, config in systems]
@@ -160,11 +164,11 @@ def recall_section(
         Said("Who still remembers the first word?", "谁还记得第一个词？"),
         [
             Said(
-                f"Each system learns to read n words, each one of {WORDS}, and to write the first {asked}; sentences of all lengths "
-                f"are mixed. Shown is how often it is right on {tried} new sentences at each distance, with 95 % intervals. Recurrent "
-                "encoders read from left to right only, so that the first word is the farthest.",
-                f"每个系统学习读入 n 个词（各为 {WORDS} 个词之一），然后写出最前面的 {asked} 个；各种长度混在一起练习。图中是每个距离上 "
-                f"{tried} 个新句子的正确率及 95 % 置信区间。循环编码器只从左向右读，因此第一个词离得最远。",
+                f"Each system learns to read n words, each one of {WORDS}, and to write the first {asked}; sentences of all "
+                f"lengths are mixed. Shown is how often it is right on {tried} new sentences at each distance, with 95 % "
+                "intervals. Recurrent encoders read from left to right only, so that the first word is the farthest.",
+                f"每个系统学习读入 n 个词（各为 {WORDS} 个词之一），然后写出最前面的 {asked} 个；各种长度混在一起练习。图中是"
+                f"每个距离上 {tried} 个新句子的正确率及 95 % 置信区间。循环编码器只从左向右读，因此第一个词离得最远。",
             )
         ],
         [

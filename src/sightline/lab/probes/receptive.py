@@ -1,4 +1,6 @@
-"""How far a vector of the encoder sees: the effective receptive field (Luo et al. 2016), beside what the architecture allows."""
+"""How far a vector of the encoder sees: the effective receptive field (Luo et al. 2016), beside what the architecture
+allows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +18,8 @@ from sightline.models.sequence_to_sequence import AnyModel
 LENGTH = 65
 """Words of a sentence; the vector in the middle is looked at."""
 COUNTS = 1 - 0.9545
-"""A word counts if its influence is at least this share of the strongest one's: two standard deviations of a bell curve (Luo et
-al. 2016, section 3).
+"""A word counts if its influence is at least this share of the strongest one's: two standard deviations of a bell curve
+(Luo et al. 2016, section 3).
 """
 
 
@@ -51,9 +53,9 @@ def _span(moves: Sequence[bool]) -> int:
 def receptive_fields(model: AnyModel, src: Int[Tensor, "b s"], draws: int = 8, seed: int = 1) -> list[ReceptiveField]:
     """That of each layer of the encoder at the word in the middle of sentences without padding.
 
-    The influence of word j is the Frobenius norm of the Jacobian d h / d e_j, h the layer's vector and e_j the word's embedding as
-    the first layer gets it: the root of the mean square, over the rows and over `draws` vectors v of random signs, of the norm
-    of v (d h / d e_j), which it is on average (Hutchinson 1990). Computed in float64.
+    The influence of word j is the Frobenius norm of the Jacobian d h / d e_j, h the layer's vector and e_j the word's
+    embedding as the first layer gets it: the root of the mean square, over the rows and over `draws` vectors v of random
+    signs, of the norm of v (d h / d e_j), which it is on average (Hutchinson 1990). Computed in float64.
     """
     exact, middle = in_double(model), src.shape[1] // 2
     generator = torch.Generator().manual_seed(seed)
@@ -73,9 +75,9 @@ def receptive_fields(model: AnyModel, src: Int[Tensor, "b s"], draws: int = 8, s
 
 
 def theoretical(config: ModelConfig, layer: int, length: int) -> int:
-    """How many words the architecture lets the vector in the middle of so many see at most, above `layer` layers: 1 + L (k - 1) for
-    convolutions of k words (Luo et al. 2016, section 2), 1 + 2 L w for attention to w words on each side, all of them for other
-    attention and for reading both ways, and half of them for reading one way.
+    """How many words the architecture lets the vector in the middle of so many see at most, above `layer` layers: 1 + L
+    (k - 1) for convolutions of k words, 1 + 2 L w for attention to w words on each side,
+    all of them for other attention and for reading both ways, and half of them for reading one way.
     """
     if isinstance(config, ConvolutionalConfig):
         return min(length, 1 + layer * (config.kernel_size - 1))
@@ -115,12 +117,13 @@ def receptive_section(
         Said("How far does the encoder see?", "编码器能看多远？"),
         [
             Said(
-                f"The influence of each source word on the encoder's vector in the middle of {length} random words, layer by layer: "
-                "the norm of the Jacobian, relative to the strongest. A convolution sees k - 1 words more with each layer, most of "
-                "them faintly; attention may see all words from its first layer on; a recurrent network sees all that it has read, "
-                "and forgets.",
-                f"在 {length} 个随机词组成的句子里，每个源词对编码器正中间向量的影响（逐层）：雅可比矩阵的范数，以最强者为 1。卷积每加一层多看"
-                "到 k - 1 个词，但大多影响微弱；注意力从第一层起就可以看到所有词；循环网络看得到读过的一切，却会遗忘。",
+                f"The influence of each source word on the encoder's vector in the middle of {length} random words, layer by "
+                "layer: the norm of the Jacobian, relative to the strongest. A convolution sees k - 1 words more with each "
+                "layer, most of them faintly; attention may see all words from its first layer on; a recurrent network sees "
+                "all that it has read, and forgets.",
+                f"在 {length} 个随机词组成的句子里，每个源词对编码器正中间向量的影响（逐层）：雅可比矩阵的范数，以最强者为 1"
+                "。卷积每加一层多看到 k - 1 个词，但大多影响微弱；注意力从第一层起就可以看到所有词；循环网络看得到读过的一切"
+                "，却会遗忘。",
             )
         ],
         [

@@ -40,11 +40,12 @@ def measure_speed(
     repetitions: int = 3,
     seed: int = 1,
 ) -> list[list[Speed]]:
-    """For each model its speed at each length that it takes. Sentences are random, source and target equally long; a batch of
-    training has `tokens` target tokens whatever the length; the greedy search writes exactly as many tokens as the source has.
+    """For each model its speed at each length that it takes. Sentences are random, source and target equally long; a
+    batch of training has `tokens` target tokens whatever the length; the greedy search writes exactly as many tokens
+    as the source has.
 
-    Everything is done once without being timed, and then `repetitions` times, the models in turns, so that whatever else the
-    machine does is shared among them.
+    Everything is done once without being timed, and then `repetitions` times, the models in turns, so that whatever else
+    the machine does is shared among them.
     """
     generator = torch.Generator().manual_seed(seed)
     timed: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
@@ -124,11 +125,12 @@ def speed_section(
         [
             Said(
                 f"Random sentences, the target as long as the source, {torch.get_num_threads()} processor threads; medians of "
-                f"{repetitions} runs, the systems in turns. A batch of training always has about {tokens:,} target tokens: what a "
-                "recurrent model must do one after another, a Transformer does at once, but its attention looks at every pair of "
-                "words.",
-                f"随机句子，目标与源等长，{torch.get_num_threads()} 个处理器线程；各系统轮流运行 {repetitions} 次，取中位数。训练的每个"
-                f"批次总是约 {tokens:,} 个目标词元：循环模型必须一步接一步完成的，Transformer 同时完成，但它的注意力要看每一对词。",
+                f"{repetitions} runs, the systems in turns. A batch of training always has about {tokens:,} target tokens: "
+                "what a recurrent model must do one after another, a Transformer does at once, but its attention looks at "
+                "every pair of words.",
+                f"随机句子，目标与源等长，{torch.get_num_threads()} 个处理器线程；各系统轮流运行 {repetitions} 次，取中位数。"
+                f"训练的每个批次总是约 {tokens:,} 个目标词元：循环模型必须一步接一步完成的，Transformer 同时完成，但它的注意"
+                "力要看每一对词。",
             )
         ],
         [
