@@ -83,10 +83,16 @@ def theoretical(config: ModelConfig, layer: int, length: int) -> int:
         return min(length, 1 + layer * (config.kernel_size - 1))
     if isinstance(config, RecurrentConfig) and not config.bidirectional:
         return length // 2 + 1
+    window = window_of(config)
+    return length if window is None else min(length, 1 + 2 * layer * window)
+
+
+def window_of(config: ModelConfig) -> int | None:
+    """How many words on each side the self-attention of a Transformer sees, if that is fixed; None: all."""
     given = config.attention if isinstance(config.attention, dict) else {"kind": config.attention}
-    if isinstance(config, TransformerConfig) and given["kind"] == "local" and not given.get("predict"):
-        return min(length, 1 + 2 * layer * int(given.get("window", 10)))
-    return length
+    if isinstance(config, TransformerConfig) and given.get("kind") == "local" and not given.get("predict"):
+        return int(given.get("window", 10))
+    return None
 
 
 def receptive_section(
