@@ -82,7 +82,9 @@ def test_the_section_shows_every_system_and_chance(systems: list[System]) -> Non
 
 
 @pytest.mark.slow
-def test_with_attention_a_far_word_is_remembered_and_an_elman_network_forgets_it(systems: list[System]) -> None:
+def test_with_attention_a_far_word_is_remembered_after_practice_that_is_too_short_for_an_elman_network(
+    systems: list[System],
+) -> None:
     wide = {name.en: one_way(config.model_copy(update={"d_model": 40})) for name, config in systems}
     distances, practice = (2, 4, 8, 16, 32, 64), Practice(steps=300, lr=3e-3)
     far = {

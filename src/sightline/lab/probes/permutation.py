@@ -14,6 +14,7 @@ from torch import Tensor
 from sightline.bundle import Bundle
 from sightline.decoding.settings import DecodingSettings
 from sightline.decoding.walk import greedy
+from sightline.errors import ConfigError
 from sightline.inspection.alignment import Pieces, Words
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.probes.flow import flow
@@ -23,7 +24,7 @@ from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.attention import SelfAttention
 from sightline.nn.position import Position
 
-SENTENCE = "Tom hit Jerry"
+SENTENCE, OTHER = "Tom hit Jerry", "Jerry hit Tom"
 VOCAB = 100
 """Words of untrained models."""
 ROUNDING = 1e-5
@@ -51,6 +52,27 @@ class Permuted:
     def blind(self) -> bool:
         """Whether nothing but rounding changed: the model cannot know the order."""
         return self.apart < ROUNDING and self.variation < ROUNDING
+
+
+def order_of(words: Words, other: Words) -> list[int]:
+    """Which of `words` each of `other` is; of equal ones, the first is the first.
+
+    Raises ConfigError if they are not the same words.
+    """
+    left = list(enumerate(words))
+    order: list[int] = []
+    for word in other:
+        found = next((pair for pair in left if pair[1] == word), None)
+        if found is None:
+            break
+        left.remove(found)
+        order.append(found[0])
+    if left or len(order) != len(other) or not order:
+        raise ConfigError(
+            f'"{" ".join(other)}" is no other order of the words of "{" ".join(words)}": give the same words, separated by '
+            "blanks."
+        )
+    return order
 
 
 @torch.inference_mode()
@@ -136,15 +158,15 @@ def permutation_section(
     systems: Sequence[System] = (),
     trained: Sequence[Trained] = (),
     sentence: str = SENTENCE,
+    other: str = OTHER,
     to: str = "",
     seed: int = 1,
 ) -> Section:
-    """A sentence and the same with its first and last words exchanged, through each system as it is and without
-    positions. `to` is the target language of trained models that have tags.
+    """A sentence and another of the same words through each system as it is and without positions. `to` is the target
+    language of trained models that have tags. Raises ConfigError if the words are not the same.
     """
     words = sentence.split()
-    order = [len(words) - 1, *range(1, len(words) - 1), 0] if len(words) > 1 else [0]
-    other = " ".join(words[i] for i in order)
+    order = order_of(words, other.split())
     rows: list[list[str | Said]] = []
     for name, config in systems:
         for told, found in at_first(config, words, order, seed):
