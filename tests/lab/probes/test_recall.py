@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from sightline.lab.parts import LineChart
+from sightline.lab.parts import LineChart, Table
 from sightline.lab.probes.fresh import FIRST_WORD, System, fresh, one_way
 from sightline.lab.probes.recall import (
     WORDS,
@@ -79,6 +79,10 @@ def test_the_section_shows_every_system_and_chance(systems: list[System]) -> Non
         assert line.low is not None and line.high is not None
         for low, y, high in zip(line.low, line.y, line.high, strict=True):
             assert 0 <= low <= y <= high <= 1
+    assert len(section.parts) == 2
+    more = recall_section(systems[:2], (2, 4), Practice(steps=1, rows=2), tried=8, alone=Practice(steps=2, rows=2))
+    table = more.parts[-1]
+    assert isinstance(table, Table) and [row[1] for row in table.rows] == ["2", "2"] and "distance 4" in table.title.en
 
 
 @pytest.mark.slow
