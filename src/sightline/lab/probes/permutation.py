@@ -24,7 +24,7 @@ from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.attention import SelfAttention
 from sightline.nn.position import Position
 
-SENTENCE, OTHER = "Tom hit Jerry", "Jerry hit Tom"
+SENTENCE = "Tom hit Jerry"
 VOCAB = 100
 """Words of untrained models."""
 ROUNDING = 1e-5
@@ -158,14 +158,17 @@ def permutation_section(
     systems: Sequence[System] = (),
     trained: Sequence[Trained] = (),
     sentence: str = SENTENCE,
-    other: str = OTHER,
     to: str = "",
+    other: str | None = None,
     seed: int = 1,
 ) -> Section:
-    """A sentence and another of the same words through each system as it is and without positions. `to` is the target
-    language of trained models that have tags. Raises ConfigError if the words are not the same.
+    """A sentence and another of the same words, if none is given that with its first and last words exchanged, through each
+    system as it is and without positions. `to` is the target language of trained models that have tags. Raises ConfigError
+    if the words are not the same, or there are none.
     """
     words = sentence.split()
+    if other is None:
+        other = " ".join([*words[-1:], *words[1:-1], *words[: len(words) > 1]])
     order = order_of(words, other.split())
     rows: list[list[str | Said]] = []
     for name, config in systems:
