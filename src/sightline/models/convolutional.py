@@ -4,19 +4,19 @@ no position waits for another, and attention is in every layer of the decoder.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sightline.models.sequence_to_sequence import Packing, SequenceToSequence
+from sightline.models.sequence_to_sequence import Hypotheses, Packing, SequenceToSequence
 from sightline.nn.attention import CrossAttention
 from sightline.nn.block import Layers
 from sightline.nn.cache import MemoryCache
 from sightline.nn.dropout import Dropout
-from sightline.nn.mask import Mask
+from sightline.nn.mask import EVERYTHING, Mask
 from sightline.nn.mixers import GatedConvolution, LastInputs
 
 HALF = math.sqrt(0.5)
@@ -38,12 +38,13 @@ class ConvolutionalLayer(nn.Module):
         embedded: Float[Tensor, "b t m"] | None = None,
         state: "LayerState | None" = None,
         memory: "Memory | None" = None,
+        memory_mask: Mask = EVERYTHING,
     ) -> Float[Tensor, "b t m"]:
         """The sequence one layer further; a decoder's needs its embeddings, a state and a memory."""
         h = self.conv(self.dropout(x), mask, None if state is None else state.inputs)
         if self.cross_attn is not None and embedded is not None and state is not None and memory is not None:
             asked = (h + embedded) * HALF
-            seen = self.cross_attn(asked, memory.keys, memory.mask, state.cross_attn, memory.values)
+            seen = self.cross_attn(asked, memory.keys, memory_mask, state.cross_attn, memory.values)
             h = (h + seen) * HALF
         return (x + h) * HALF
 
@@ -73,9 +74,9 @@ class ConvolutionalDecoder(Layers[ConvolutionalLayer]):
 
     def forward(self, embedded: Float[Tensor, "b t m"], state: "ConvolutionalState") -> Float[Tensor, "b t m"]:
         """The hidden vectors of the steps at hand; `state` is then that after them."""
-        x, mask, memory = self.in_proj(embedded), Mask(causal=True), state.memory.standing(state.length)
+        x, mask, memory_mask = self.in_proj(embedded), Mask(causal=True), state.memory_mask.standing(state.length)
         for layer, own in zip(self, state.layers, strict=True):
-            x = layer(x, mask, embedded, own, memory)
+            x = layer(x, mask, embedded, own, state.memory, memory_mask)
         state.length += embedded.shape[1]
         return self.dropout(self.out_proj(x))
 
@@ -88,17 +89,6 @@ class Memory:
 
     keys: Float[Tensor, "b s m"]
     values: Float[Tensor, "b s m"]
-    exists: Bool[Tensor, "b s"]
-    mask: Mask
-
-    def rows(self, index: Int[Tensor, " n"]) -> "Memory":
-        """The batch rows named by `index`, copied."""
-        exists = self.exists[index]
-        return Memory(self.keys[index], self.values[index], exists, Mask(keys=exists))
-
-    def standing(self, at: int) -> "Memory":
-        """The same, for queries the first of which stands at `at`."""
-        return replace(self, mask=self.mask.standing(at))
 
 
 class LayerState:
@@ -108,26 +98,19 @@ class LayerState:
         self.inputs, self.cross_attn = inputs, MemoryCache()
 
 
-class ConvolutionalState:
-    """What a convolutional decoder remembers between steps: the last inputs of each layer, and the memory it looks at.
+class ConvolutionalState(Hypotheses):
+    """What a convolutional decoder remembers between steps: the last inputs of each layer, and the memory it looks at."""
 
-    Rows are hypotheses. Rows of the same sentence share the same memory, so the projected memory is copied only when a reordering
-    changes which sentence a row belongs to.
-    """
-
-    def __init__(self, memory: Memory, layers: list[LayerState]) -> None:
+    def __init__(self, memory: Memory, exists: Bool[Tensor, "b s"], layers: list[LayerState]) -> None:
+        super().__init__(exists)
         self.memory, self.layers = memory, layers
-        self.length = 0
-        self.sentence = torch.arange(len(memory.exists), device=memory.exists.device)
 
-    def reorder(self, index: Int[Tensor, " n"]) -> None:
-        """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
+    def reorder_states(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
         for layer in self.layers:
             layer.inputs.reorder(index)
-        sentence = self.sentence[index]
-        if torch.equal(sentence, self.sentence):
-            return
-        self.sentence, self.memory = sentence, self.memory.rows(index)
+
+    def reorder_memory(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
+        self.memory = Memory(self.memory.keys[index], self.memory.values[index])
         for layer in self.layers:
             layer.cross_attn.reorder(index)
 
@@ -154,7 +137,7 @@ class Convolutional(SequenceToSequence[ConvolutionalState, ConvolutionalEncoder,
         if z.requires_grad:
             z.register_hook(lambda gradient: gradient / len(self.decoder))
         growth = HALF * exists.sum(dim=1)[:, None, None].to(z.dtype).sqrt()
-        return Memory(z, (z + embedded) * growth, exists, Mask(keys=exists))
+        return Memory(z, (z + embedded) * growth)
 
     def hidden(
         self, src: Int[Tensor, "b s"], tgt: Int[Tensor, "b t"], packing: Packing | None = None
@@ -166,7 +149,8 @@ class Convolutional(SequenceToSequence[ConvolutionalState, ConvolutionalEncoder,
 
     def start(self, src: Int[Tensor, "b s"]) -> ConvolutionalState:
         """Read the sources; the state has one row per source."""
-        return ConvolutionalState(self.encode(src), [LayerState(layer.conv.cache()) for layer in self.decoder])
+        layers = [LayerState(layer.conv.cache()) for layer in self.decoder]
+        return ConvolutionalState(self.encode(src), src != self.pad_id, layers)
 
     def step(self, tokens: Int[Tensor, " n"], state: ConvolutionalState) -> Float[Tensor, "n vocab"]:
         """Logits for the next token of each row, given its newest one (`bos_id` at first)."""

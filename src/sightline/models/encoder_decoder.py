@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sightline.models.sequence_to_sequence import Packing, SequenceToSequence
+from sightline.models.sequence_to_sequence import Hypotheses, Packing, SequenceToSequence
 from sightline.nn.block import Stack
 from sightline.nn.cache import BlockCache, memory_attention, watch_memory
 from sightline.nn.mask import Mask
@@ -22,30 +22,20 @@ def _together(q: Int[Tensor, "b tq"], k: Int[Tensor, "b tk"]) -> Bool[Tensor, "b
     return q[:, None, :, None] == k[:, None, None, :]
 
 
-class DecodingState:
-    """Everything a decoder remembers between steps: the memory, its mask and the caches of every block.
-
-    Rows are hypotheses. Rows of the same sentence share the same memory, so the projected memory is copied only when a
-    reordering changes which sentence a row belongs to.
-    """
+class DecodingState(Hypotheses):
+    """What a Transformer's decoder remembers between steps: the caches of every block, and the memory."""
 
     def __init__(self, memory: Float[Tensor, "b s m"], exists: Bool[Tensor, "b s"], n_layers: int) -> None:
-        self.memory, self.exists = memory, exists
-        self.memory_mask = Mask(keys=exists)
+        super().__init__(exists)
+        self.memory = memory
         self.caches = [BlockCache() for _ in range(n_layers)]
-        self.length = 0
-        self.sentence = torch.arange(memory.shape[0], device=memory.device)
 
-    def reorder(self, index: Int[Tensor, " n"]) -> None:
-        """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
+    def reorder_states(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
         for cache in self.caches:
             cache.self_attn.reorder(index)
-        sentence = self.sentence[index]
-        if torch.equal(sentence, self.sentence):
-            return
-        self.sentence = sentence
-        self.memory, self.exists = self.memory[index], self.exists[index]
-        self.memory_mask = Mask(keys=self.exists)
+
+    def reorder_memory(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
+        self.memory = self.memory[index]
         for cache in self.caches:
             cache.cross_attn.reorder(index)
 

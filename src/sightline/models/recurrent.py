@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sightline.models.sequence_to_sequence import Packing, SequenceToSequence
+from sightline.models.sequence_to_sequence import Hypotheses, Packing, SequenceToSequence
 from sightline.nn.block import Layers
 from sightline.nn.cache import MemoryCache
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
-from sightline.nn.mask import Mask
 from sightline.nn.names import Bridge
 from sightline.nn.recurrent import AttentiveLayer, RecurrentDecoderLayer, RecurrentEncoderLayer
 
@@ -68,30 +67,21 @@ class RecurrentDecoder(Layers[AttentiveLayer | RecurrentDecoderLayer]):
         return x if self.out_proj is None else self.out_proj(x)
 
 
-class RecurrentState:
-    """What a recurrent decoder remembers between steps: a state for each layer, and the memory it may look at.
-
-    Rows are hypotheses. Rows of the same sentence share the same memory, so the projected memory is copied only when a reordering
-    changes which sentence a row belongs to.
-    """
+class RecurrentState(Hypotheses):
+    """What a recurrent decoder remembers between steps: a state for each layer, and the memory it may look at."""
 
     def __init__(
         self, memory: Float[Tensor, "b s d"], exists: Bool[Tensor, "b s"], layers: list[Float[Tensor, "b p"]]
     ) -> None:
-        self.memory, self.exists, self.layers = memory, exists, layers
-        self.memory_mask, self.cache = Mask(keys=exists), MemoryCache()
-        self.length = 0
-        self.sentence = torch.arange(len(memory), device=memory.device)
+        super().__init__(exists)
+        self.memory, self.layers = memory, layers
+        self.cache = MemoryCache()
 
-    def reorder(self, index: Int[Tensor, " n"]) -> None:
-        """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
+    def reorder_states(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
         self.layers = [layer[index] for layer in self.layers]
-        sentence = self.sentence[index]
-        if torch.equal(sentence, self.sentence):
-            return
-        self.sentence = sentence
-        self.memory, self.exists = self.memory[index], self.exists[index]
-        self.memory_mask = Mask(keys=self.exists)
+
+    def reorder_memory(self, index: Int[Tensor, " n"]) -> None:  # noqa: D102
+        self.memory = self.memory[index]
         self.cache.reorder(index)
 
 

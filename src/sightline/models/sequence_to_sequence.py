@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sightline.nn.block import Layers
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.heads import VocabularyHead
+from sightline.nn.mask import Mask
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,39 @@ class Packing:
     tgt_segments: Int[Tensor, "b t"]
 
 
-State = TypeVar("State")
+class Hypotheses:
+    """What a decoder remembers between steps: here which sentence each row is of. A family adds its states, and its memory.
+
+    Rows are hypotheses. Rows of the same sentence share the same memory, so what was projected from it is copied only when a
+    reordering changes which sentence a row belongs to. `exists` says which tokens of the sources are no padding.
+    """
+
+    def __init__(self, exists: Bool[Tensor, "b s"]) -> None:
+        self.exists, self.memory_mask = exists, Mask(keys=exists)
+        self.length = 0
+        """Tokens that each row has written."""
+        self._sentence = torch.arange(len(exists), device=exists.device)
+
+    def reorder(self, index: Int[Tensor, " n"]) -> None:
+        """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
+        self.reorder_states(index)
+        sentence = self._sentence[index]
+        if torch.equal(sentence, self._sentence):
+            return
+        self._sentence, self.exists = sentence, self.exists[index]
+        self.memory_mask = Mask(keys=self.exists)
+        self.reorder_memory(index)
+
+    def reorder_states(self, index: Int[Tensor, " n"]) -> None:
+        """Keep some rows of what differs between hypotheses."""
+        raise NotImplementedError(f"{type(self).__name__} must define reorder_states(index)")
+
+    def reorder_memory(self, index: Int[Tensor, " n"]) -> None:
+        """Keep some rows of what is a sentence's."""
+        raise NotImplementedError(f"{type(self).__name__} must define reorder_memory(index)")
+
+
+State = TypeVar("State", bound=Hypotheses)
 Encoder = TypeVar("Encoder", bound=Layers[Any])
 Decoder = TypeVar("Decoder", bound=Layers[Any])
 
