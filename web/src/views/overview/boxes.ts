@@ -63,7 +63,6 @@ export function figure(run: Manifest): Figure {
         { name: "Q", value: x(range(heads), rows, d_head) },
         { name: "K, V", value: x(range(kv_heads), columns, d_head) },
         { name: t("overview.weights_shape"), value: x(range(heads), rows, columns) },
-        ...(heads.length < model.decoder_layers ? [{ name: t("overview.in_layers"), value: x(heads.length) }] : []),
         ...(model.core.scale ? [{ name: "1/√d_k", value: String(Number(model.core.scale.toFixed(4))) }] : []),
       ],
       view: { id: "attention", text: "overview.to_attention", params: { stack: name } },
