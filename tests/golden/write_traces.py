@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
@@ -18,7 +17,7 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.inspection.pack import as_json, trace_bytes
 from sightline.models.build import build_model
-from sightline.models.config import AnyModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.config import RecurrentConfig, TransformerConfig
 
 SEEDS = {
     "post-sinusoidal-relu": 4,
@@ -72,7 +71,8 @@ def bundle(variant: str, seed: int | None = None) -> Bundle:
     """A tiny model of random weights, the same each time, whose translations are not all alike."""
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=16), ["abcdefgh ab"] * 3, ["abcdefgh ab"] * 3)
     spec = {**SMALL, **({} if "kind" in VARIANTS[variant] else {"d_ff": 12}), **VARIANTS[variant]}
-    config = TypeAdapter[TransformerConfig | RecurrentConfig](AnyModelConfig).validate_python(spec)
+    family = RecurrentConfig if "kind" in spec else TransformerConfig
+    config = family.model_validate(spec)
     torch.manual_seed(3)
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     generator = torch.Generator().manual_seed(SEEDS[variant] if seed is None else seed)

@@ -22,6 +22,7 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.pack import trace_from
 from sightline.models.build import build_model
 from sightline.models.config import RecurrentConfig, TransformerConfig
+from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.serve import exports
 from sightline.serve.app import create_app
 from sightline.serve.guard import POLICY
@@ -116,6 +117,7 @@ def test_a_pack_holds_what_the_model_computed(api: TestClient, id: str, folders:
     tensors = load(reply.content)
     manifest = api.get(f"/api/v1/runs/{id}").json()
     model = load_bundle(folders[0]).model
+    assert isinstance(model, EncoderDecoder)
     with torch.inference_mode():
         memory = model.encode(torch.tensor([[token["id"] for token in manifest["src"]["tokens"]]]))[0]
     assert torch.equal(tensors["memory"], memory)
