@@ -21,7 +21,8 @@ from sightline.nn.names import Attend
 class Cell(nn.Module):
     """One step of a recurrent layer; a kind says with `_next` how a state follows from the one before.
 
-    With `layer_norm` what comes from the input and what comes from the state are normalised apart (Ba et al. 2016, section 3.1);
+    With `layer_norm` what comes from the input and what comes from the state are normalised apart, before biases are added (Ba et
+    al. 2016, section 3.1): a state of zeros, normalised with them, would have a gradient hundreds of times too large.
     `dropout` is on the state as the gates see it, the same numbers at every step (Gal and Ghahramani 2016).
 
     Whole sequences go through torch's own loop, in C++ or cuDNN, unless one of these two is at work.
@@ -38,8 +39,8 @@ class Cell(nn.Module):
         self.width, rows = width, self.gates * width
         self.weight_ih, self.weight_hh = nn.Parameter(torch.empty(rows, d_in)), nn.Parameter(torch.empty(rows, width))
         self.bias_ih, self.bias_hh = nn.Parameter(torch.zeros(rows)), nn.Parameter(torch.zeros(rows))
-        self.norm_ih = nn.LayerNorm(rows) if layer_norm else None
-        self.norm_hh = nn.LayerNorm(rows) if layer_norm else None
+        self.norm_ih = nn.LayerNorm(rows, bias=False) if layer_norm else None
+        self.norm_hh = nn.LayerNorm(rows, bias=False) if layer_norm else None
         self.dropout = SharedDropout(dropout)
         for of_input, of_state in zip(self.weight_ih.chunk(self.gates), self.weight_hh.chunk(self.gates), strict=True):
             nn.init.xavier_uniform_(of_input.data)
@@ -54,13 +55,14 @@ class Cell(nn.Module):
         """A state of nothing but zeros."""
         return x.new_zeros(x.shape[0], self.parts * self.width)
 
-    def of_input(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b g"]:
-        """What inputs give to the gates."""
-        return self.normed_input(nn.functional.linear(x, self.weight_ih, self.bias_ih))
+    @property
+    def product_bias(self) -> Tensor | None:
+        """What is added to the products of inputs and weights at once: none where they are normalised first."""
+        return self.bias_ih if self.norm_ih is None else None
 
-    def normed_input(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
-        """The same, from the products of inputs and weights."""
-        return x if self.norm_ih is None else self.norm_ih(x)
+    def of_products(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
+        """What inputs give to the gates, from their products with the weights, `product_bias` added."""
+        return x if self.norm_ih is None else self.norm_ih(x) + self.bias_ih
 
     def state_mask(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b d"] | None:
         """Which numbers of the states of a sequence are left out, once for all its steps; None for none."""
@@ -71,9 +73,11 @@ class Cell(nn.Module):
     ) -> Float[Tensor, "b p"]:
         """The next state."""
         h = state[:, : self.width]
-        of_state = nn.functional.linear(h if kept is None else h * kept, self.weight_hh, self.bias_hh)
-        if self.norm_hh is not None:
-            of_state = self.norm_hh(of_state)
+        h = h if kept is None else h * kept
+        if self.norm_hh is None:
+            of_state = nn.functional.linear(h, self.weight_hh, self.bias_hh)
+        else:
+            of_state = self.norm_hh(nn.functional.linear(h, self.weight_hh)) + self.bias_hh
         return self._next(of_input, of_state, state)
 
     def _next(
@@ -88,7 +92,8 @@ class Cell(nn.Module):
         if not self.steps_alone and exists is None:
             out, *last = self.fused(x, self._given(state), self.weights, True, 1, 0.0, self.training, False, True)
             return out, torch.cat(last, dim=-1)[0]
-        of_input, kept, found = self.of_input(x), self.state_mask(state), []
+        of_input = self.of_products(nn.functional.linear(x, self.weight_ih, self.product_bias))
+        kept, found = self.state_mask(state), []
         for t in range(x.shape[1]):
             new = self.step(of_input[:, t], state, kept)
             state = new if exists is None else torch.where(exists[:, t, None], new, state)
@@ -289,7 +294,7 @@ class AttentiveLayer(nn.Module):
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the words give to the gates at all steps, without what else is part of the input, and the weights of that."""
         of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
-        return nn.functional.linear(x, of_words, self.cell.bias_ih), of_more.T
+        return nn.functional.linear(x, of_words, self.cell.product_bias), of_more.T
 
     def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
@@ -297,7 +302,7 @@ class AttentiveLayer(nn.Module):
         told: list[tuple[Tensor, Tensor]] = []
         for t in range(x.shape[1]):
             seen = look(state[:, None, :width], at + t)[:, 0]
-            state = cell.step(cell.normed_input(torch.addmm(words[:, t], seen, weight)), state, kept)
+            state = cell.step(cell.of_products(torch.addmm(words[:, t], seen, weight)), state, kept)
             told.append((state[:, :width], seen))
         h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
         return self.dropout(self._told(h, seen)), state
@@ -308,7 +313,7 @@ class AttentiveLayer(nn.Module):
         (words, weight), kept, drop = self._inputs(x), cell.state_mask(own), self.dropout.by_steps(told)
         found: list[Tensor] = []
         for t in range(x.shape[1]):
-            own = cell.step(cell.normed_input(torch.addmm(words[:, t], told, weight)), own, kept)
+            own = cell.step(cell.of_products(torch.addmm(words[:, t], told, weight)), own, kept)
             h = own[:, None, :width]
             told = drop(self._told(h[:, 0], look(h, at + t)[:, 0]))
             found.append(told)
