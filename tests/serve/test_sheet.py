@@ -25,6 +25,7 @@ VARIANTS = {
     "pre": {"norm_at": "pre", "bias": False},
     "rotary, grouped": {"position": "rotary", "n_kv_heads": 1, "norm_at": "pre"},
     "cosine": {"attention": "cosine"},
+    "plain dot": {"attention": "plain-dot"},
 }
 STACKS = ["encoder.self_attn", "decoder.self_attn", "decoder.cross_attn"]
 TOKEN = re.compile(
@@ -112,7 +113,7 @@ def test_recalculating_gives_the_numbers_of_the_model(variant: str, stack: str) 
         assert 0 <= sheet.cell("Head", "B6") < 1e-5
 
 
-@pytest.mark.parametrize("attention", ["dot", "cosine"])
+@pytest.mark.parametrize("attention", ["dot", "plain-dot", "cosine"])
 @pytest.mark.parametrize("attend", ["before", "after"])
 def test_a_head_of_a_recurrent_model_is_recalculated_too(attention: str, attend: str) -> None:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=18), ["abcdefgh ab"] * 3, ["abcdefgh ab"] * 3)

@@ -96,6 +96,7 @@ export async function loadHead(host: Host, manifest: Manifest, stack: Stack, lay
   const sharpness = parameter(`${address}.core.log_sharpness`)?.data.map(Math.exp);
   let core: Core | null = null;
   if (model.core.kind === "dot") core = model.core.scale === null ? { kind: "dot" } : { kind: "dot", scale: model.core.scale };
+  if (model.core.kind === "plain-dot") core = { kind: "dot", scale: 1 };
   if (model.core.kind === "cosine" && sharpness) core = { kind: "cosine", sharpness };
   const sides = { src: manifest.src.tokens.map(label), tgt: manifest.tgt.tokens.map(label) };
   const head: RealHead = {

@@ -102,7 +102,7 @@ export function figure(run: Manifest): Figure {
     facts: [
       { name: t("overview.table_shape"), value: x(vocab, d) },
       ...(model.parameters_by_part[part] ? [{ name: t("overview.params"), value: count(model.parameters_by_part[part]) }] : []),
-      { name: t("overview.scaled_by"), value: String(Number(model.embed_scale.toFixed(4))) },
+      ...(model.embed_scale === 1 ? [] : [{ name: t("overview.scaled_by"), value: String(Number(model.embed_scale.toFixed(4))) }]),
       ...(model.tied.src_tgt ? [{ name: t("overview.shared"), value: t("overview.shared_src_tgt") }] : []),
     ],
     view: { id: "hand", text: "overview.to_hand", params: {} },
