@@ -13,7 +13,7 @@ from tests.e2e.conftest import LANGS, Explorer, Open, ask, run_of, serving, unti
 from sightline.bundle import Bundle, BundleConfig, save_bundle
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import build_model
-from sightline.models.config import RecurrentConfig
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -22,18 +22,20 @@ MODELS: dict[str, dict[str, Any]] = {
     "fed": {"attend": "after", "cell": "lstm", "bidirectional": False},
     "not-fed": {"attend": "after", "input_feeding": False, "attention": "plain-dot"},
     "without": {"attention": "none", "cell": "elman"},
+    "convolutional": {"n_heads": 2},
 }
 SENTENCE = "a dog runs"
 
 
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
-    """`sightline explore` with small recurrent models of random weights."""
+    """`sightline explore` with small recurrent and convolutional models of random weights."""
     folder = tmp_path_factory.mktemp("models")
     lines = ["a dog runs . the cat sat , its <b>"] * 4
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=64), lines, lines)
     for name, more in MODELS.items():
-        config = RecurrentConfig.model_validate({"d_model": 24, "max_len": 60, **more})
+        family = ConvolutionalConfig if name == "convolutional" else RecurrentConfig
+        config = family.model_validate({"d_model": 24, "max_len": 60, **more})
         torch.manual_seed(7)
         model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
         with torch.no_grad():
@@ -105,6 +107,31 @@ def test_the_attention_of_a_recurrent_model_is_seen_in_every_view(
         page.wait_for_selector(".notice-text")
         assert "additive" in page.locator(".notice-text").inner_text()
     picture(page, f"{name}-{lang}-hand")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_convolutional_model_is_seen_layer_by_layer(lang: str, open_page: Open, explorer: Explorer) -> None:
+    page = open_page(lang=lang)
+    run = ask(page, SENTENCE, "convolutional")
+    manifest = explorer.get(f"/runs/{run}")
+    assert manifest["model"]["family"] == "convolutional" and manifest["model"]["stacks"][0]["layers"] == 3
+    to(page, "overview", "&box=encoder_conv")
+    boxes = page.locator("[data-box]").evaluate_all("all => all.map((one) => one.dataset.box)")
+    assert {"encoder_conv", "decoder_conv", "cross_attn", "src_position"} <= set(boxes)
+    picture(page, f"convolutional-{lang}-overview")
+    to(page, "attention", "&l=2&q=1")
+    page.wait_for_selector(".bars")
+    assert page.locator(".stack").count() == 1 and page.locator(".stack .layer").count() == 3
+    picture(page, f"convolutional-{lang}-attention")
+    to(page, "alignment")
+    until(page, "document.querySelector('.picture')?.getAttribute('aria-busy') === 'false'")
+    to(page, "decoding", "&t=1")
+    page.wait_for_selector(".row li .num")
+    assert {"en": "no mask", "zh": "没有掩码"}[lang] in page.locator(".note.other").inner_text()
+    assert page.locator(".check.bad").count() == 0
+    to(page, "hand", "&lesson=real&l=1&h=1")
+    page.wait_for_selector(".badge.good")  # values are made of more than keys are, and the page knows of what
+    picture(page, f"convolutional-{lang}-hand")
 
 
 @pytest.mark.parametrize("lang", LANGS)

@@ -21,7 +21,7 @@ from sightline.inspection.capture import (
 )
 from sightline.inspection.hooks import watched_pass, watching
 from sightline.models.build import build_model
-from sightline.models.config import RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.cores import CORES, AttentionCore, masked_softmax
@@ -62,8 +62,13 @@ RECURRENT = {
     "recurrent local": {"attention": "local", "attend": "after", "bridge": "mean"},
     "recurrent without attention": {"attention": "none", "n_decoder_layers": 2},
 }
+CONVOLUTIONAL = {
+    "convolutional": {},
+    "convolutional, several heads": {"attention": "dot", "n_heads": 4, "kernel_size": 5},
+    "convolutional additive": {"attention": "additive", "position": "none", "weight_norm": False},
+}
 each = pytest.mark.parametrize("variant", VARIANTS)
-of_any_family = pytest.mark.parametrize("variant", [*VARIANTS, *RECURRENT])
+of_any_family = pytest.mark.parametrize("variant", [*VARIANTS, *RECURRENT, *CONVOLUTIONAL])
 TEXT = ["abcdefgh ab", "bad cab", "a feed bag"] * 3
 
 
@@ -73,11 +78,12 @@ def bundle(
     size = 300 if kind == "byte" else 16
     tokenizer = Tokenizer.train(TokenizerSettings(kind=kind, vocab_size=size), TEXT, TEXT, tags)  # pyright: ignore[reportArgumentType]
     torch.manual_seed(seed)
-    if variant in RECURRENT:
-        config = RecurrentConfig.model_validate({"d_model": 16, "max_len": 40, **RECURRENT[variant]})
-        model: AnyModel = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
-    else:
+    if variant in VARIANTS:
         config, model = _transformer(variant, tokenizer)
+    else:
+        family, more = (RecurrentConfig, RECURRENT) if variant in RECURRENT else (ConvolutionalConfig, CONVOLUTIONAL)
+        config = family.model_validate({"d_model": 16, "max_len": 40, **more[variant]})
+        model: AnyModel = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
@@ -480,6 +486,25 @@ def test_a_recurrent_model_is_described_by_what_it_has() -> None:
     assert not any("_attn" in name for name in bare.tensors)
     transformer = capture(bundle(), asked()).manifest.model
     assert transformer.family == "encoder-decoder" and transformer.cell is None and transformer.d_ff == 20
+
+
+@pytest.mark.parametrize("variant", CONVOLUTIONAL)
+def test_values_of_a_convolutional_model_are_made_of_more_than_its_keys(variant: str) -> None:
+    own = bundle(variant)
+    found = capture(own, asked(tgt="feed a bag"))
+    t, info = found.tensors, found.manifest.model
+    assert info.family == "convolutional" and info.d_ff is None and info.cell is None
+    assert info.kernel_size == CONVOLUTIONAL[variant].get("kernel_size", 3)
+    assert [(stack.name, stack.layers) for stack in info.stacks] == [("decoder.cross_attn", info.decoder_layers)]
+    growth = (0.5 * len(found.manifest.src.tokens)) ** 0.5
+    for i, layer in enumerate(own.model.decoder):
+        at = f"decoder.{i}.cross_attn"
+        torch.testing.assert_close(t[f"{at}.values"], (t["memory"] + t["src_embed.sum"]) * growth)
+        for name, source in (("q", t[f"{at}.x"]), ("k", t["memory"]), ("v", t[f"{at}.values"])):
+            projected = getattr(layer.cross_attn, f"{name}_proj")(source)
+            by_heads = projected.unflatten(1, (layer.cross_attn.n_heads, -1)).transpose(0, 1)
+            torch.testing.assert_close(by_heads, t[f"{at}.{name}"], atol=1e-5, rtol=1e-5)
+        assert t[f"decoder.{i}.out"].shape == t["hidden"].shape
 
 
 def test_weights_of_a_core_are_not_taken_for_what_passes_through_it() -> None:

@@ -11,7 +11,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import build_model
-from sightline.models.config import RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
 from sightline.serve import code
@@ -36,6 +36,7 @@ PLACES = {
     "to memory": code.TO_MEMORY,
     "embedding": code.EMBEDDING,
     "recurrent": code.ASKING,
+    "convolutional": code.CONVOLUTIONAL,
     "dot": code.DOT,
     "cosine": code.COSINE,
     "position": code.POSITIONS,
@@ -45,10 +46,9 @@ TABLES = [(table, step) for table, places in PLACES.items() for step in places]
 
 def bundle(**model: object) -> Bundle:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=14), ["abcdef"] * 3, ["abcdef"] * 3)
-    if model.get("kind") == "recurrent":
-        config = RecurrentConfig.model_validate({"d_model": 8, **model})
-    else:
-        config = TransformerConfig.model_validate({**SMALL, **model})
+    families = {"recurrent": RecurrentConfig, "convolutional": ConvolutionalConfig}
+    family = families.get(str(model.get("kind")), TransformerConfig)
+    config = family.model_validate({**({"d_model": 8} if "kind" in model else SMALL), **model})
     return Bundle(BundleConfig(model=config), build_model(config, 10, 10).eval(), tokenizer, "")
 
 
@@ -73,6 +73,7 @@ def test_a_line_does_what_it_is_shown_for(step: str) -> None:
         {"position": "rotary"},
         {"kind": "recurrent"},
         {"kind": "recurrent", "attend": "after"},
+        {"kind": "convolutional"},
     ],
 )
 def test_the_lines_are_those_that_run(attention: str, more: dict[str, str]) -> None:
