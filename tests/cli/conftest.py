@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
+from sightline.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from sightline.cli.main import main
+from sightline.decoding.settings import DecodingSettings
+from sightline.models.build import build_model
+from sightline.models.config import RecurrentConfig
 
 
 @dataclass
@@ -90,6 +95,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = call("train", "copy", *TINY, *HELD, "--out", folder)
     assert result.status == 0, result.err
     return folder
+
+
+@pytest.fixture(scope="session")
+def recurrent(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A recurrent model of random weights with some attention, as a bundle: `recurrent("additive")`."""
+    tokenizer = load_bundle(trained).tokenizer
+
+    def made(attention: str) -> Path:
+        folder = tmp_path_factory.mktemp("recurrent") / "model"
+        config = RecurrentConfig(d_model=16, max_len=32, attention=attention)
+        torch.manual_seed(1)
+        model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
+        decoding = DecodingSettings(max_len_ratio=1.0, max_len_extra=2)
+        save_bundle(folder, Bundle(BundleConfig(model=config, decoding=decoding), model, tokenizer, "card"))
+        return folder
+
+    return made
 
 
 @pytest.fixture

@@ -44,3 +44,12 @@ def test_files_of_different_lengths_are_refused(sightline, trained, files, tmp_p
     (tmp_path / "tgt").write_text("1\n")
     result = sightline("align", "--model", trained, *files)
     assert result.status == 2 and "src has 3 lines and tgt has 1" in result.err
+
+
+def test_a_recurrent_model_aligns_where_a_word_is_written_and_one_without_attention_says_why_not(
+    sightline, recurrent, files
+):
+    found = sightline("align", "--model", recurrent("additive"), *files)
+    assert found.status == 0 and "read at 0w" in found.err and len(found.out.splitlines()) == 3, found.err
+    refused = sightline("align", "--model", recurrent("none"), *files)
+    assert refused.status == 2 and "no attention" in refused.err and "Traceback" not in refused.err

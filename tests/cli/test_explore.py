@@ -30,6 +30,25 @@ def test_inspect_prints_what_the_heads_do_and_writes_every_form(sightline, train
     assert (tmp_path / "sheet.xlsx").read_bytes()[:2] == b"PK"
 
 
+def test_inspect_shows_recurrent_models_and_says_what_they_have_not(sightline, recurrent, tmp_path: Path) -> None:
+    asking, bare = recurrent("dot"), recurrent("none")
+    plain = sightline("inspect", "a b c", "--model", asking)
+    assert plain.status == 0 and "of 1 heads do something that has a name" in plain.out, plain.err
+    for name in ("run.ttrace", "links.pharaoh", "sheet.xlsx"):
+        result = sightline("inspect", "a b c", "--model", asking, "--out", name)
+        assert result.status == 0, result.err
+    assert read_trace("run.ttrace")[0]["model"]["family"] == "recurrent"
+    said = sightline("inspect", "a b c", "--model", bare)
+    assert said.status == 0 and "no attention" in said.out
+    assert sightline("inspect", "a b c", "--model", bare, "--out", "bare.ttrace").status == 0
+    assert read_trace("bare.ttrace")[0]["heads"] == []
+    for name in ("links.pharaoh", "sheet.xlsx"):
+        refused = sightline("inspect", "a b c", "--model", bare, "--out", f"bare-{name}")
+        assert refused.status == 2 and "no attention" in refused.err and not Path(f"bare-{name}").exists()
+    wrong = sightline("inspect", "a", "--model", asking, "--out", "s.xlsx", "--stack", "encoder.self_attn")
+    assert wrong.status == 2 and "this model has decoder.cross_attn" in wrong.err
+
+
 def test_inspect_writes_a_page_or_says_that_it_was_not_built(
     sightline, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +111,10 @@ BAD = {
         ["a", "--model", "{run}", "--out", "s.xlsx", "--head", "99"],
         ["encoder.self_attn", "head 99", "from 1"],
     ),
-    "no such stack": (["a", "--model", "{run}", "--out", "s.xlsx", "--stack", "x"], ["x has no layer 1"]),
+    "no such stack": (
+        ["a", "--model", "{run}", "--out", "s.xlsx", "--stack", "x"],
+        ["--stack x", "encoder.self_attn, decoder.self_attn"],
+    ),
     "no such layer": (
         ["a", "--model", "{run}", "--out", "a.pharaoh", "--layer", "9"],
         ["decoder.cross_attn has no layer 9"],

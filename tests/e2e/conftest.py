@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,17 @@ class Explorer:
 @pytest.fixture(scope="session")
 def explorer(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
     """`sightline explore` with the built-in model and the tiny one."""
+    with serving([BUILTIN, tiny], tmp_path_factory.mktemp("server") / "log.txt") as explorer:
+        yield explorer
+
+
+@contextmanager
+def serving(folders: Sequence[Path], log: Path) -> Iterator[Explorer]:
+    """`sightline explore` with some models."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "sightline", "explore", str(BUILTIN), str(tiny), "--no-open", "--port", str(port)]
+    command = [sys.executable, "-m", "sightline", "explore", *map(str, folders), "--no-open", "--port", str(port)]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=env)

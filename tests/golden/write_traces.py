@@ -17,7 +17,7 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.inspection.pack import as_json, trace_bytes
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import RecurrentConfig, TransformerConfig
 
 SEEDS = {
     "post-sinusoidal-relu": 4,
@@ -26,10 +26,11 @@ SEEDS = {
     "post-learned-cosine": 51,
     "post-none-8-heads-untied": 8,
     "pre-rotary-cosine-multi-query-silu": 17,
+    "recurrent-dot-two-heads": 15,
 }
 """Of the random weights: chosen so that the translation has several tokens and an end."""
 FOLDER = Path(__file__).resolve().parent / "traces"
-SMALL = {"d_model": 8, "n_heads": 2, "d_ff": 12, "n_encoder_layers": 1, "n_decoder_layers": 1, "max_len": 24}
+SMALL = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1, "max_len": 24}
 SENTENCE = "bad cab"
 VARIANTS: dict[str, dict[str, object]] = {
     "post-sinusoidal-relu": {"n_encoder_layers": 2},
@@ -62,13 +63,16 @@ VARIANTS: dict[str, dict[str, object]] = {
         "n_kv_heads": 1,
         "share_embeddings": False,
     },
+    "recurrent-dot-two-heads": {"kind": "recurrent", "attention": "dot", "d_state": 6, "n_decoder_layers": 2},
 }
 
 
 def bundle(variant: str, seed: int | None = None) -> Bundle:
     """A tiny model of random weights, the same each time, whose translations are not all alike."""
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=16), ["abcdefgh ab"] * 3, ["abcdefgh ab"] * 3)
-    config = TransformerConfig.model_validate({**SMALL, **VARIANTS[variant]})
+    spec = {**SMALL, **({} if "kind" in VARIANTS[variant] else {"d_ff": 12}), **VARIANTS[variant]}
+    family = RecurrentConfig if "kind" in spec else TransformerConfig
+    config = family.model_validate(spec)
     torch.manual_seed(3)
     model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     generator = torch.Generator().manual_seed(SEEDS[variant] if seed is None else seed)

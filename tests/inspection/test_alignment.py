@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
-from sightline.inspection.alignment import Pieces, Place, agreement, align, best_places, places, turned
+from sightline.errors import UserError
+from sightline.inspection.alignment import Pieces, Place, agreement, align, best_places, places, turned, usual_place
+from sightline.inspection.trace import trace
 from sightline.metrics.alignment import Links
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import RecurrentConfig, TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
 
 LINES = ["eins zwei drei vier", "drei zwei eins", "zwei vier", "vier drei zwei eins fünf"]
@@ -93,3 +95,35 @@ def test_agreement_is_the_share_of_common_links() -> None:
     assert agreement(a, a) == 1.0 and agreement(a, [frozenset({(2, 2)})]) == 0.0
     assert agreement(a, [frozenset({(0, 0), (2, 2)})]) == pytest.approx(0.5)
     assert turned(frozenset({(0, 3)})) == {(3, 0)}
+
+
+def test_where_an_alignment_is_read_is_said_by_the_family(parts: Parts) -> None:
+    assert usual_place(parts[0]) == Place(0, None, after=True)
+    size = parts[1].src_vocab_size
+    recurrent = build_model(RecurrentConfig(d_model=8, n_decoder_layers=3, n_heads=2), size, size)
+    assert usual_place(recurrent) == Place(0, None, after=False)
+    assert [str(place) for place in places(recurrent)] == ["0w", "0r", "0:0w", "0:0r", "0:1w", "0:1r"]
+    bare = build_model(RecurrentConfig(d_model=8, attention="none"), size, size)
+    assert places(bare) == []
+    with pytest.raises(UserError, match="no attention"):
+        usual_place(bare)
+
+
+@pytest.mark.parametrize("attend", ["before", "after"])
+def test_words_written_by_a_recurrent_model_come_from_where_it_looks_most(parts: Parts, attend: str) -> None:
+    tokenizer = parts[1]
+    torch.manual_seed(6)
+    config = RecurrentConfig.model_validate({"d_model": 16, "attend": attend})
+    model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0.0, 0.5)
+    src, tgt = ["eins", "zwei", "vier"], ["drei", "eins", "zwei"]
+    source, target = Pieces.of(src, tokenizer.encode_src), Pieces.of(tgt, tokenizer.encode_tgt)
+    ids = [tokenizer.tag_id("en"), *source.ids, tokenizer.eos_id]
+    with trace(model) as seen, torch.no_grad():
+        model(torch.tensor([ids]), torch.tensor([[tokenizer.bos_id, *target.ids]]))
+    weights = seen["decoder.0.cross_attn"][0, 0, : len(target.ids), 1:-1]
+    expected = {(source.words[int(row.argmax())], target.words[t]) for t, row in enumerate(weights)}
+    pairs = [(src, tgt), (["vier"], ["eins"] * 4), ([], tgt)]
+    assert align(model, tokenizer, pairs, "en", [usual_place(model)])[0][0] == expected

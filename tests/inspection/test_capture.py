@@ -21,8 +21,9 @@ from sightline.inspection.capture import (
 )
 from sightline.inspection.hooks import watched_pass, watching
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.cores import CORES, AttentionCore, masked_softmax
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.mask import Mask
@@ -52,7 +53,22 @@ VARIANTS = {
     "single head, deep encoder": {"n_heads": 1, "n_encoder_layers": 3, "n_decoder_layers": 1},
     "untied": {"tie_embeddings": False, "share_embeddings": False, "output_bias": True},
 }
+RECURRENT = {
+    "recurrent": {},
+    "recurrent after": {"attend": "after", "cell": "lstm", "d_state": 12},
+    "recurrent after, not fed": {"attend": "after", "input_feeding": False, "attention": "dot", "n_heads": 4},
+    "recurrent deep": {"n_encoder_layers": 2, "n_decoder_layers": 2, "residual": True, "attention": "cosine"},
+    "recurrent one way": {"bidirectional": False, "cell": "elman", "attention": "location", "layer_norm": True},
+    "recurrent local": {"attention": "local", "attend": "after", "bridge": "mean"},
+    "recurrent without attention": {"attention": "none", "n_decoder_layers": 2},
+}
+CONVOLUTIONAL = {
+    "convolutional": {},
+    "convolutional, several heads": {"attention": "dot", "n_heads": 4, "kernel_size": 5},
+    "convolutional additive": {"attention": "additive", "position": "none", "weight_norm": False},
+}
 each = pytest.mark.parametrize("variant", VARIANTS)
+of_any_family = pytest.mark.parametrize("variant", [*VARIANTS, *RECURRENT, *CONVOLUTIONAL])
 TEXT = ["abcdefgh ab", "bad cab", "a feed bag"] * 3
 
 
@@ -61,17 +77,13 @@ def bundle(
 ) -> Bundle:
     size = 300 if kind == "byte" else 16
     tokenizer = Tokenizer.train(TokenizerSettings(kind=kind, vocab_size=size), TEXT, TEXT, tags)  # pyright: ignore[reportArgumentType]
-    spec = {**SMALL, **VARIANTS[variant]}
-    own = spec.get("attention") == "tests.inspection.test_capture:Uniform"
-    config = TransformerConfig.model_validate({**spec, **({"attention": "dot"} if own else {})})
     torch.manual_seed(seed)
-    model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
-    if own:  # by name it would have to be installed
-        config = config.model_copy(update={"attention": "own:Uniform"})
-        for block in (*model.encoder, *model.decoder):
-            block.self_attn.core = Uniform()
-            if block.cross_attn is not None:
-                block.cross_attn.core = Uniform()
+    if variant in VARIANTS:
+        config, model = _transformer(variant, tokenizer)
+    else:
+        family, more = (RecurrentConfig, RECURRENT) if variant in RECURRENT else (ConvolutionalConfig, CONVOLUTIONAL)
+        config = family.model_validate({"d_model": 16, "max_len": 40, **more[variant]})
+        model: AnyModel = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
@@ -79,6 +91,20 @@ def bundle(
     settings = DecodingSettings.model_validate({"max_len_ratio": 1.0, "max_len_extra": 2, **decoding})
     src, tgt = ("en", "zh") if tags else ("", "")
     return Bundle(BundleConfig(model=config, decoding=settings, src_lang=src, tgt_lang=tgt), model, tokenizer, "")
+
+
+def _transformer(variant: str, tokenizer: Tokenizer) -> tuple[TransformerConfig, EncoderDecoder]:
+    spec = {**SMALL, **VARIANTS[variant]}
+    own = spec.get("attention") == "tests.inspection.test_capture:Uniform"
+    config = TransformerConfig.model_validate({**spec, **({"attention": "dot"} if own else {})})
+    model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
+    if own:  # by name it would have to be installed
+        config = config.model_copy(update={"attention": "own:Uniform"})
+        for block in (*model.encoder, *model.decoder):
+            block.self_attn.core = Uniform()
+            if block.cross_attn is not None:
+                block.cross_attn.core = Uniform()
+    return config, model
 
 
 def asked(**more: object) -> Request:
@@ -108,7 +134,7 @@ def layers(found: Capture) -> list[tuple[str, int, int, bool]]:
     ]
 
 
-@each
+@of_any_family
 def test_watched_and_unwatched_outputs_are_the_same_bit_for_bit(variant: str) -> None:
     model = bundle(variant).model
     src, tgt = torch.tensor([[5, 6, 7, 8, 2]]), torch.tensor([[1, 9, 9, 4]])
@@ -122,17 +148,17 @@ def test_watched_and_unwatched_outputs_are_the_same_bit_for_bit(variant: str) ->
     assert torch.equal(watched_pass(model, src, tgt).logits, plain[0])
 
 
-@each
+@of_any_family
 def test_every_tensor_is_there_and_obeys_the_definition(variant: str) -> None:
     own = bundle(variant)
-    found = capture(own, asked())
+    found = capture(own, asked(tgt="feed a bag"))
     t, model = found.tensors, own.model
     for at, q, k, causal in layers(found):
         weights, z, v = t[f"{at}.weights"], t[f"{at}.z"], t[f"{at}.v"]
         attention: Any = model.get_submodule(at)
         h, d = attention.n_heads, attention.d_head
         assert weights.shape == (h, q, k) and z.shape == t[f"{at}.q"].shape == (h, q, d)
-        assert v.shape == t[f"{at}.k"].shape == (h, k, d) and t[f"{at}.out"].shape == (q, SMALL["d_model"])
+        assert v.shape == t[f"{at}.k"].shape == (h, k, d) and t[f"{at}.out"].shape == (q, h * d)
         torch.testing.assert_close(weights.sum(dim=2), torch.ones(h, q))
         if causal:
             assert (weights.triu(1) == 0).all()
@@ -143,7 +169,8 @@ def test_every_tensor_is_there_and_obeys_the_definition(variant: str) -> None:
         by_head = sum(z[i] @ w[:, i * d : (i + 1) * d].mT for i in range(h))
         torch.testing.assert_close(by_head + (0 if bias is None else bias), t[f"{at}.out"], atol=1e-5, rtol=1e-5)
     checks = found.manifest.checks
-    assert set(checks) == {"row_sum_err", "recompute_err", "incremental_err", "wo_sum_err"}
+    of_attention = {"row_sum_err", "recompute_err", "wo_sum_err"} if found.manifest.model.stacks else set()
+    assert set(checks) == {"incremental_err", *of_attention}
     assert all(0 <= error < 1e-5 for error in checks.values()), checks
     assert all(tensor.isfinite().all() for tensor in t.values())
     assert found.manifest.tensors.keys() == t.keys()
@@ -178,7 +205,7 @@ def test_the_residual_stream_adds_up(variant: str) -> None:
     torch.testing.assert_close(best, t["logits.topk.lp"], atol=1e-5, rtol=1e-5)
 
 
-@each
+@of_any_family
 @pytest.mark.usefixtures("_without_the_library")
 @pytest.mark.parametrize("beam", [1, 3, 5])
 def test_the_chosen_translation_is_that_of_the_translator(variant: str, beam: int) -> None:
@@ -415,3 +442,73 @@ def test_the_model_is_described_as_it_is() -> None:
         and replace(info, name="n").name == "n"
         and asdict(info)["norm_at"] == "pre"
     )
+
+
+@pytest.mark.parametrize("variant", RECURRENT)
+def test_states_of_a_recurrent_model_are_those_that_its_layers_hand_on(variant: str) -> None:
+    own = bundle(variant)
+    found = capture(own, asked(tgt="feed a bag"))
+    t, info, model = found.tensors, found.manifest.model, own.model
+    n, m = len(found.manifest.src.tokens), len(found.manifest.tgt.tokens)
+    for i, layer in enumerate(model.encoder):
+        sides = ["forwards"] + (["backwards"] if layer.backwards is not None else [])
+        assert [t[f"encoder.{i}.{side}"].shape for side in sides] == [(n, info.d_state)] * len(sides)
+        out = torch.cat([t[f"encoder.{i}.{side}"] for side in sides], dim=1)
+        before = t[f"encoder.{i - 1}.out"] if i and model.encoder.residual else torch.zeros_like(out)
+        torch.testing.assert_close(t[f"encoder.{i}.out"], out + before)
+    assert torch.equal(t["memory"], t[f"encoder.{info.encoder_layers - 1}.out"])
+    for i, layer in enumerate(model.decoder):
+        states = t[f"decoder.{i}.states"]
+        assert states.shape == (m, info.d_state)
+        if hasattr(layer, "join"):
+            told = torch.tanh(layer.join(torch.cat((states, t[f"decoder.{i}.cross_attn.out"]), dim=1)))
+            torch.testing.assert_close(t[f"decoder.{i}.out"], told)
+            asks = t[f"decoder.{i}.cross_attn.x"]
+            by_heads = layer.cross_attn.q_proj(asks).unflatten(1, (layer.cross_attn.n_heads, -1)).transpose(0, 1)
+            torch.testing.assert_close(by_heads, t[f"decoder.{i}.cross_attn.q"])
+            same = asks[1:] == states[:-1] if layer.attend == "before" else asks == states
+            assert same.all()
+            assert f"decoder.{i}.cross_attn.values" not in t
+    assert found.manifest.tensors["encoder.0.forwards"].axes == ["token", "d_state"]
+
+
+def test_a_recurrent_model_is_described_by_what_it_has() -> None:
+    info = capture(bundle("recurrent after"), asked()).manifest.model
+    said = (info.family, info.cell, info.d_state, info.bidirectional, info.bridge, info.attend, info.input_feeding)
+    assert said == ("recurrent", "lstm", 12, True, "dense", "after", True)
+    assert (info.d_ff, info.norm_at, info.norm, info.eps, info.activation, info.position) == (None,) * 6
+    assert [(stack.name, stack.layers, stack.q, stack.k) for stack in info.stacks] == [
+        ("decoder.cross_attn", 1, "tgt", "src")
+    ]
+    bare = capture(bundle("recurrent without attention"), asked()).manifest
+    assert bare.model.stacks == [] and bare.heads == [] and bare.model.core == {"kind": "none", "scale": None}
+    assert bare.model.attend is None and bare.model.input_feeding is None
+    assert not any("_attn" in name for name in bare.tensors)
+    transformer = capture(bundle(), asked()).manifest.model
+    assert transformer.family == "encoder-decoder" and transformer.cell is None and transformer.d_ff == 20
+
+
+@pytest.mark.parametrize("variant", CONVOLUTIONAL)
+def test_values_of_a_convolutional_model_are_made_of_more_than_its_keys(variant: str) -> None:
+    own = bundle(variant)
+    found = capture(own, asked(tgt="feed a bag"))
+    t, info = found.tensors, found.manifest.model
+    assert info.family == "convolutional" and info.d_ff is None and info.cell is None
+    assert info.kernel_size == CONVOLUTIONAL[variant].get("kernel_size", 3)
+    assert [(stack.name, stack.layers) for stack in info.stacks] == [("decoder.cross_attn", info.decoder_layers)]
+    growth = (0.5 * len(found.manifest.src.tokens)) ** 0.5
+    for i, layer in enumerate(own.model.decoder):
+        at = f"decoder.{i}.cross_attn"
+        torch.testing.assert_close(t[f"{at}.values"], (t["memory"] + t["src_embed.sum"]) * growth)
+        for name, source in (("q", t[f"{at}.x"]), ("k", t["memory"]), ("v", t[f"{at}.values"])):
+            projected = getattr(layer.cross_attn, f"{name}_proj")(source)
+            by_heads = projected.unflatten(1, (layer.cross_attn.n_heads, -1)).transpose(0, 1)
+            torch.testing.assert_close(by_heads, t[f"{at}.{name}"], atol=1e-5, rtol=1e-5)
+        assert t[f"decoder.{i}.out"].shape == t["hidden"].shape
+
+
+def test_weights_of_a_core_are_not_taken_for_what_passes_through_it() -> None:
+    own = bundle("core additive")
+    found = capture(own, asked(), full=True)
+    assert found.manifest.tensors["decoder.0.cross_attn.core.out"].axes == ["axis 0", "axis 1", "axis 2"]
+    assert found.manifest.tensors["decoder.0.cross_attn.out"].axes == ["token", "d_model"]

@@ -21,7 +21,8 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.inspection.pack import trace_from
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import RecurrentConfig, TransformerConfig
+from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.serve import exports
 from sightline.serve.app import create_app
 from sightline.serve.guard import POLICY
@@ -34,7 +35,10 @@ TEXT = ["abcdefgh ab", "bad cab", "a feed bag"] * 3
 
 def made(folder: Path, tags: tuple[str, ...] = (), **model: object) -> Path:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=18), TEXT, TEXT, tags)
-    config = TransformerConfig.model_validate({**SMALL, **model})
+    if model.get("kind") == "recurrent":
+        config = RecurrentConfig.model_validate({"d_model": 16, "max_len": 40, **model})
+    else:
+        config = TransformerConfig.model_validate({**SMALL, **model})
     torch.manual_seed(2)
     built = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
     settings = DecodingSettings(max_len_ratio=1.0, max_len_extra=2)
@@ -113,6 +117,7 @@ def test_a_pack_holds_what_the_model_computed(api: TestClient, id: str, folders:
     tensors = load(reply.content)
     manifest = api.get(f"/api/v1/runs/{id}").json()
     model = load_bundle(folders[0]).model
+    assert isinstance(model, EncoderDecoder)
     with torch.inference_mode():
         memory = model.encode(torch.tensor([[token["id"] for token in manifest["src"]["tokens"]]]))[0]
     assert torch.equal(tensors["memory"], memory)
@@ -440,3 +445,29 @@ def test_the_built_in_model_opens_with_a_real_sentence() -> None:
         found = api.post("/api/v1/runs", json={"model": model["info"]["name"], **sample}).json()
     assert found["translation"] == "我爱你。" and found["tgt"]["lang"] == "zh"
     assert io.StringIO(model["card"]).readline().strip()
+
+
+def test_recurrent_models_are_served_with_and_without_attention(tmp_path: Path) -> None:
+    folders = [
+        made(tmp_path / "asking", kind="recurrent", attention="dot", n_heads=2),
+        made(tmp_path / "bare", kind="recurrent", attention="none"),
+    ]
+    with TestClient(create_app(Workshop(folders)), base_url="http://127.0.0.1") as api:
+        infos = {each["info"]["name"]: each["info"] for each in api.get("/api/v1/models").json()["models"]}
+        assert [infos[name]["family"] for name in ("asking", "bare")] == ["recurrent"] * 2
+        assert [len(infos[name]["stacks"]) for name in ("asking", "bare")] == [1, 0] and infos["bare"]["d_ff"] is None
+        asking, bare = (
+            api.post("/api/v1/runs", json={"model": name, "src": "bad cab"}).json() for name in ("asking", "bare")
+        )
+        at = "decoder.0.cross_attn.weights"
+        weights = load(api.get(f"/api/v1/runs/{asking['id']}/pack?names={at}").content)[at]
+        assert list(weights.shape) == [2, len(asking["tgt"]["tokens"]), len(asking["src"]["tokens"])]
+        assert api.get(f"/api/v1/export/{asking['id']}?form=xlsx").content[:2] == b"PK"
+        assert api.get(f"/api/v1/export/{asking['id']}?form=pharaoh").status_code == 200
+        reply = api.get(f"/api/v1/export/{asking['id']}?form=xlsx&stack=encoder.self_attn").json()["error"]
+        assert reply == {"code": "unknown_stack", "args": {"stack": "encoder.self_attn", "known": "decoder.cross_attn"}}
+        for form in ("xlsx", "pharaoh"):
+            reply = api.get(f"/api/v1/export/{bare['id']}?form={form}")
+            assert (reply.status_code, reply.json()["error"]["code"]) == (422, "no_attention")
+        assert api.get("/api/v1/models/bare/code").json()["steps"].keys() == {"embed", "position"}
+        assert api.get(f"/api/v1/export/{bare['id']}?form=ttrace").status_code == 200

@@ -11,7 +11,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
 from sightline.serve import code
@@ -31,14 +31,24 @@ MEANING = {
     "softmax": "softmax",
     "z": "v",
 }
-TABLES = [*(("all", step) for step in code.STEPS), *(("dot", step) for step in code.DOT)]
-TABLES += [*(("cosine", step) for step in code.COSINE), *(("position", step) for step in code.POSITIONS)]
-PLACES = {"all": code.STEPS, "dot": code.DOT, "cosine": code.COSINE, "position": code.POSITIONS}
+PLACES = {
+    "transformer": code.STEPS,
+    "to memory": code.TO_MEMORY,
+    "embedding": code.EMBEDDING,
+    "recurrent": code.ASKING,
+    "convolutional": code.CONVOLUTIONAL,
+    "dot": code.DOT,
+    "cosine": code.COSINE,
+    "position": code.POSITIONS,
+}
+TABLES = [(table, step) for table, places in PLACES.items() for step in places]
 
 
 def bundle(**model: object) -> Bundle:
     tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=14), ["abcdef"] * 3, ["abcdef"] * 3)
-    config = TransformerConfig.model_validate({**SMALL, **model})
+    families = {"recurrent": RecurrentConfig, "convolutional": ConvolutionalConfig}
+    family = families.get(str(model.get("kind")), TransformerConfig)
+    config = family.model_validate({**({"d_model": 8} if "kind" in model else SMALL), **model})
     return Bundle(BundleConfig(model=config), build_model(config, 10, 10).eval(), tokenizer, "")
 
 
@@ -56,9 +66,18 @@ def test_a_line_does_what_it_is_shown_for(step: str) -> None:
 
 
 @pytest.mark.parametrize("attention", ["dot", "cosine"])
-@pytest.mark.parametrize("position", ["sinusoidal", "rotary"])
-def test_the_lines_are_those_that_run(attention: str, position: str) -> None:
-    own = bundle(attention=attention, position=position)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"position": "sinusoidal"},
+        {"position": "rotary"},
+        {"kind": "recurrent"},
+        {"kind": "recurrent", "attend": "after"},
+        {"kind": "convolutional"},
+    ],
+)
+def test_the_lines_are_those_that_run(attention: str, more: dict[str, str]) -> None:
+    own = bundle(attention=attention, **more)
     shown = {(step["file"], step["line"] + i) for step in code_of(own).values() for i in range(len(step["lines"]))}
     ran: set[tuple[str, int]] = set()
 
@@ -91,6 +110,17 @@ def test_a_core_of_ones_own_shows_its_own_lines() -> None:
     steps = code_of(own)
     assert "masked_softmax(q @ k.mT, mask)" in "".join(steps["softmax"]["lines"])
     assert steps["softmax"]["file"] == "test_code.py" and steps["z"]["file"] == "sightline/nn/cores.py"
+
+
+def test_a_recurrent_model_shows_what_it_has() -> None:
+    steps = code_of(bundle(kind="recurrent"))
+    assert steps["cross.x"]["file"] == "sightline/nn/recurrent.py" and "cross_attn(h, memory" in "".join(
+        steps["cross.x"]["lines"]
+    )
+    assert (
+        not {"x", "q", "residual", "norm"} & steps.keys() and {"cross.q", "cross.k", "out", "softmax"} <= steps.keys()
+    )
+    assert code_of(bundle(kind="recurrent", attention="none")).keys() == {"embed", "position"}
 
 
 def test_a_line_that_is_gone_is_said() -> None:

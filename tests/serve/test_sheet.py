@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.errors import ConfigError
 from sightline.inspection.capture import Capture, Request, capture
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import RecurrentConfig, TransformerConfig
 from sightline.serve.sheet import workbook
 
 VARIANTS = {
@@ -24,6 +25,7 @@ VARIANTS = {
     "pre": {"norm_at": "pre", "bias": False},
     "rotary, grouped": {"position": "rotary", "n_kv_heads": 1, "norm_at": "pre"},
     "cosine": {"attention": "cosine"},
+    "plain dot": {"attention": "plain-dot"},
 }
 STACKS = ["encoder.self_attn", "decoder.self_attn", "decoder.cross_attn"]
 TOKEN = re.compile(
@@ -109,6 +111,42 @@ def test_recalculating_gives_the_numbers_of_the_model(variant: str, stack: str) 
             torch.testing.assert_close(torch.tensor(sheet.matrix(title)), t[name], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(torch.tensor(sheet.matrix("Softmax")), t["weights"], atol=1e-5, rtol=1e-5)
         assert 0 <= sheet.cell("Head", "B6") < 1e-5
+
+
+@pytest.mark.parametrize("attention", ["dot", "plain-dot", "cosine"])
+@pytest.mark.parametrize("attend", ["before", "after"])
+def test_a_head_of_a_recurrent_model_is_recalculated_too(attention: str, attend: str) -> None:
+    tokenizer = Tokenizer.train(TokenizerSettings(kind="char", vocab_size=18), ["abcdefgh ab"] * 3, ["abcdefgh ab"] * 3)
+    config = RecurrentConfig.model_validate(
+        {"d_model": 6, "d_state": 8, "n_heads": 2, "attention": attention, "attend": attend}
+    )
+    torch.manual_seed(6)
+    model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
+    own = Bundle(BundleConfig(model=config), model, tokenizer, "")
+    found = capture(own, Request("m", "bad cab", tgt="feed a"))
+    sheet = Recalculated(workbook(found, own, "decoder.cross_attn", 0, 1))
+    at = "decoder.0.cross_attn"
+    for title, name in (("Q", "q"), ("K", "k"), ("V", "v"), ("Softmax", "weights"), ("Z", "z")):
+        expected = found.tensors[f"{at}.{name}"][1]
+        torch.testing.assert_close(torch.tensor(sheet.matrix(title)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(sheet.matrix("X")), found.tensors[f"{at}.x"], atol=1e-6, rtol=1e-6)
+    assert len(sheet.matrix("Memory")[0]) == 16 and len(sheet.matrix("X")[0]) == 8  # both directions; one state
+    with pytest.raises(ConfigError, match=r"no stack 'encoder.self_attn': give decoder.cross_attn"):
+        workbook(found, own, "encoder.self_attn", 0, 0)
+
+
+def test_what_values_are_made_of_has_a_sheet_of_its_own_where_it_is_not_the_memory() -> None:
+    found, own = captured()
+    at = "decoder.0.cross_attn"
+    attention = own.model.get_submodule(at)
+    values = found.tensors["memory"] + 1.0
+    v = attention.v_proj(values).detach().unflatten(1, (2, -1)).transpose(0, 1)  # pyright: ignore[reportCallIssue]
+    z = found.tensors[f"{at}.weights"] @ v
+    tensors = found.tensors | {f"{at}.values": values, f"{at}.v": v, f"{at}.z": z}
+    sheet = Recalculated(workbook(replace(found, tensors=tensors), own, "decoder.cross_attn", 0, 1))
+    torch.testing.assert_close(torch.tensor(sheet.matrix("V_input")), values)
+    torch.testing.assert_close(torch.tensor(sheet.matrix("Z")), z[1], atol=1e-5, rtol=1e-5)
+    assert sheet.cell("Head", "B6") < 1e-5
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -9,7 +9,8 @@ import type { Decode, Manifest } from "../src/pack/contract";
 import { readSafetensors } from "../src/pack/safetensors";
 
 const FOLDER = new URL("../../tests/golden/traces/", import.meta.url);
-const FILES = readdirSync(FOLDER).filter((name) => name.endsWith(".ttrace"));
+/** Of Transformers: the engine computes no others. */
+const FILES = readdirSync(FOLDER).filter((name) => name.endsWith(".ttrace") && !name.startsWith("recurrent"));
 const SPECIALS = { pad: 0, bos: 1, eos: 2 };
 
 function read(file: string) {
@@ -24,11 +25,11 @@ function read(file: string) {
     decoder_layers: model.decoder_layers,
     heads: stack!.heads[0]!,
     kv_heads: stack!.kv_heads[0]!,
-    norm_at: model.norm_at,
-    norm: model.norm,
-    eps: model.eps,
-    activation: model.activation,
-    position: model.position,
+    norm_at: model.norm_at!,
+    norm: model.norm!,
+    eps: model.eps!,
+    activation: model.activation!,
+    position: model.position!,
     core: model.core.kind,
   };
   const transformer = new Transformer(config, (name) => {

@@ -60,6 +60,13 @@ describe("a tampered capture", () => {
     expect(worstCheck(head)).toBeGreaterThan(TOLERANCE);
   });
 
+  it("that does not say its family is of a Transformer", async () => {
+    const { manifest, host } = open(FILES.find((name) => name.includes("pre-"))!);
+    const { family, cell, d_state, bidirectional, bridge, attend, input_feeding, kernel_size, ...before } = manifest.model;
+    const head = await loadHead(host, { ...manifest, model: before }, "decoder.cross_attn", 0);
+    expect([family, cell, worstCheck(head)! <= TOLERANCE]).toEqual(["encoder-decoder", null, true]);
+  });
+
   it("without weights it says that nothing could be checked", async () => {
     const { manifest, host } = open(FILES.find((name) => name.includes("sinusoidal-relu"))!);
     const bare = { ...host, weights: () => Promise.reject(new Error("gone")) } as Host;

@@ -26,7 +26,7 @@ TO_MEMORY: dict[str, Place] = {
     "cross.q": (ATTENTION, "class CrossAttention", "q = self._split(self.q_proj(x))", 1),
     **dict.fromkeys(
         ("cross.k", "cross.v"),
-        (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
+        (ATTENTION, "class CrossAttention", "self._split(self.k_proj(memory))", 1),
     ),
     **dict.fromkeys(("concat", "out"), (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1)),
 }
@@ -37,6 +37,11 @@ ASKING: dict[str, Place] = {
     "cross.x": (RECURRENT, "class AttentiveLayer", "return self.cross_attn(h, memory, mask.standing(place), cache)", 1),
 }
 """Of a recurrent model with attention."""
+CONVOLUTIONAL: dict[str, Place] = {
+    "cross.x": ("models/convolutional.py", "class ConvolutionalLayer", "asked = (h + embedded) * HALF", 1),
+    "residual": ("models/convolutional.py", "class ConvolutionalLayer", "return (x + h) * HALF", 1),
+}
+"""Of a convolutional one."""
 DOT: dict[str, Place] = {
     "scores": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 1),
     "scale": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 2),
@@ -46,7 +51,7 @@ DOT: dict[str, Place] = {
 }
 """Of the scaled dot product, for the sentences that a page shows."""
 COSINE: dict[str, Place] = {
-    "scores": (CORES, "class Cosine", "q, k = nn.functional.normalize(q", 2),
+    "scores": (CORES, "class Cosine", "q, k = (nn.functional.normalize(x", 2),
     "scale": (CORES, "class Cosine", "return self.log_sharpness.exp()", 1),
     **dict.fromkeys(
         ("mask", "softmax"), (CORES, "def masked_softmax", "weights = torch.softmax(scores.masked_fill(", 1)
@@ -64,6 +69,7 @@ POSITIONS: dict[str, Place] = {
 def code_of(bundle: "Bundle") -> dict[str, Any]:
     """For each step of this model the file, from the package's folder, the number of the first line, and the lines."""
     from sightline.inspection.hooks import attentions
+    from sightline.models.convolutional import Convolutional
     from sightline.models.encoder_decoder import EncoderDecoder
     from sightline.models.recurrent import Recurrent
     from sightline.nn.cores import Cosine, ScaledDotProduct
@@ -81,6 +87,8 @@ def code_of(bundle: "Bundle") -> dict[str, Any]:
         places |= STEPS
     elif isinstance(model, Recurrent):
         places |= ASKING
+    elif isinstance(model, Convolutional):
+        places |= CONVOLUTIONAL
     found = {step: lines_at(place) for step, place in places.items()}
     if type(core) not in formulas:
         of_weights, of_z = _source(type(core).weights), _source(type(core).forward)

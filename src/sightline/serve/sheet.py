@@ -4,6 +4,7 @@ Each formula stands with its value, so that the numbers are there too where noth
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -78,7 +79,7 @@ class _Head:
     """The numbers of a head: what is typed into the workbook, and what it must come to."""
 
     def __init__(self, capture: "Capture", bundle: "Bundle", stack: str, layer: int, head: int) -> None:
-        from sightline.nn.cores import Cosine, ScaledDotProduct
+        from sightline.nn.cores import Cosine, DotProduct, ScaledDotProduct
 
         manifest = capture.manifest
         known = {each.name: each for each in manifest.model.stacks}
@@ -98,7 +99,7 @@ class _Head:
         block: Any = bundle.model.get_submodule(f"{part}.{layer}")
         attention: Any = getattr(block, which)
         core = attention.core
-        if not isinstance(core, ScaledDotProduct | Cosine):
+        if not isinstance(core, ScaledDotProduct | DotProduct | Cosine):
             raise ConfigError(f"{type(core).__name__} is a core of which the workbook knows no formula.")
         self.crossed, self.causal = info.q != info.k, info.causal
         self.d = attention.d_head
@@ -114,7 +115,13 @@ class _Head:
             name: _rows(each, shared, self.d) for name, each in (("K", attention.k_proj), ("V", attention.v_proj))
         }
         self.rotary = manifest.model.position == "rotary" and not self.crossed
-        self.sharpness = float(core.log_sharpness[head].detach().exp()) if isinstance(core, Cosine) else None
+        self.cosine = isinstance(core, Cosine)
+        self.scale, self.scaling = 1.0 / math.sqrt(self.d), f"/SQRT({self.d})"
+        if isinstance(core, Cosine):
+            self.scale = float(core.log_sharpness[head].detach().exp())
+            self.scaling = f"*{self.scale!r}"
+        elif isinstance(core, DotProduct):
+            self.scale, self.scaling = 1.0, ""
         self.z = _array(tensors[f"{at}.z"][head])
 
 
@@ -184,17 +191,16 @@ class _Writer:
         def of_scores(i: int, j: int) -> str:
             rows = f"{q}!$B{i + 2}:${end}{i + 2}", f"{k}!$B{j + 2}:${end}{j + 2}"
             product = f"SUMPRODUCT({rows[0]},{rows[1]})"
-            if head.sharpness is None:
+            if not head.cosine:
                 return f"={product}"
             return f"={product}/(SQRT(SUMSQ({rows[0]}))*SQRT(SUMSQ({rows[1]})))"
 
         scores = found["Q"] @ found["K"].T
-        if head.sharpness is not None:
+        if head.cosine:
             scores = scores / np.outer(*(np.sqrt((found[name] ** 2).sum(axis=1)) for name in ("Q", "K")))
         self._pairs("Scores", scores, of_scores)
-        scale = f"/SQRT({head.d})" if head.sharpness is None else f"*{head.sharpness!r}"
-        scaled = scores / np.sqrt(head.d) if head.sharpness is None else scores * head.sharpness
-        self._pairs("Scaled", scaled, lambda i, j: f"=Scores!{_column(j + 1)}{i + 2}{scale}")
+        scaled = scores * head.scale
+        self._pairs("Scaled", scaled, lambda i, j: f"=Scores!{_column(j + 1)}{i + 2}{head.scaling}")
         mask = np.triu(np.full(scores.shape, MASKED), 1) if head.causal else np.zeros(scores.shape)
         self._pairs("Mask", mask)
         masked = scaled + mask

@@ -28,6 +28,8 @@ export interface AttentionOptions {
   kvHeads?: number;
   core?: Core;
   allowed?: Allowed;
+  /** What values are made of, if not of what keys are made of. */
+  values?: Matrix;
   /** Turns the rows of a head, each by where it stands. */
   rotate?: (head: Matrix) => Matrix;
 }
@@ -84,10 +86,10 @@ export function headContributions(z: readonly Matrix[], o: Matrix): Matrix[] {
 }
 
 export function attend(queries: Matrix, memory: Matrix, w: AttentionWeights, options: AttentionOptions): AttentionSteps {
-  const { heads, kvHeads = heads, core = { kind: "dot" }, allowed = everything, rotate = (x: Matrix) => x } = options;
+  const { heads, kvHeads = heads, core = { kind: "dot" }, allowed = everything, values = memory, rotate = (x: Matrix) => x } = options;
   const q = split(linear(queries, w.q, w.qBias), heads).map(rotate);
   const k = split(linear(memory, w.k, w.kBias), kvHeads).map(rotate);
-  const v = split(linear(memory, w.v, w.vBias), kvHeads);
+  const v = split(linear(values, w.v, w.vBias), kvHeads);
   const shared = (h: number) => Math.floor((h * kvHeads) / heads);
   const scores = q.map((head, h) => scaledScores(head, k[shared(h)]!, core, h));
   const weights = scores.map((each) => attentionWeights(each, allowed));

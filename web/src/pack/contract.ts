@@ -15,23 +15,32 @@ export interface StackInfo {
 
 export interface ModelInfo {
   name: string;
+  family?: "encoder-decoder" | "recurrent" | "convolutional"; // where it is not said a Transformer, "encoder-decoder"
   d_model: number;
-  d_ff: number;
   vocab: { src: number; tgt: number };
   encoder_layers: number;
   decoder_layers: number;
-  norm_at: "pre" | "post";
-  norm: "layer" | "rms";
-  eps: number;
-  activation: string; // "relu" | "gelu" | "swiglu" as in the bundle's config.toml
-  position: string; // "sinusoidal" | "learned" | "rotary" | "none"
   embed_scale: number;
   tied: { src_tgt: boolean; out: boolean };
-  core: { kind: string; scale: number | null }; // kind as in config.toml; scale 1/sqrt(d_head) for the scaled dot product
+  core: { kind: string; scale: number | null }; // kind, "none" without attention, as in config.toml; scale 1/sqrt(d_head) for the scaled dot product
   parameters: number;
   parameters_by_part: Record<string, number>; // "src_embed", "encoder", "decoder", "head" ...
-  stacks: StackInfo[];
+  stacks: StackInfo[]; // those that there are: of a recurrent model that to the source, or none
   weights_sha256: string;
+  // What a family has not is null.
+  position?: string | null; // "sinusoidal" | "learned" | "rotary" | "none"
+  d_ff?: number | null;
+  norm_at?: "pre" | "post" | null;
+  norm?: "layer" | "rms" | null;
+  eps?: number | null;
+  activation?: string | null; // "relu" | "gelu" | "swiglu" as in the bundle's config.toml
+  cell?: "elman" | "gru" | "lstm" | null;
+  d_state?: number | null; // of each direction
+  bidirectional?: boolean | null;
+  bridge?: string | null;
+  attend?: "before" | "after" | null; // which state asks
+  input_feeding?: boolean | null;
+  kernel_size?: number | null;
 }
 
 export interface Token {
@@ -92,7 +101,7 @@ export interface Manifest {
   decode: Decode;
   heads: HeadStat[];
   tensors: Record<string, TensorInfo>;
-  checks: { row_sum_err: number; recompute_err: number; incremental_err: number; wo_sum_err: number };
+  checks: { incremental_err: number; row_sum_err?: number; recompute_err?: number; wo_sum_err?: number }; // three are of attention
   warnings: { code: string; args: Record<string, string | number> }[];
 }
 

@@ -78,11 +78,15 @@ export async function loadHead(host: Host, manifest: Manifest, stack: Stack, lay
   const [side, , kind] = address.split(".") as [string, string, string];
   const before = kind === "self_attn" ? "resid_pre" : "resid_mid";
   const names = ["q", "k", "v", "z", "weights", "out"].map((name) => `${address}.${name}`);
-  const input = `${side}.${layer}.${before}`;
+  // What asks was captured where no residual stream has it, and what values are made of where that is not the memory.
+  const there = (name: string) => (manifest.tensors[`${address}.${name}`] ? `${address}.${name}` : "");
+  const asks = there("x");
+  const input = asks || `${side}.${layer}.${before}`;
   const more = kind === "cross_attn" ? [input, "memory"] : [input];
-  const found = await host.tensors(manifest.id, [...names, ...more]);
+  const values = there("values");
+  const found = await host.tensors(manifest.id, [...names, ...more, ...(values ? [values] : [])]);
   const norm = `${side}.${layer}.${kind === "self_attn" ? "self_norm" : "cross_norm"}`;
-  const parameters = await host.weights(model.name, [`${address}.*`, `${norm}.*`]).catch(() => ({}) as Record<string, Tensor>);
+  const parameters = await host.weights(model.name, [`${address}.*`, ...(asks ? [] : [`${norm}.*`])]).catch(() => ({}) as Record<string, Tensor>);
   const parameter = (name: string) => parameters[name] && flat(parameters[name]);
   const of = (name: string) => found[`${address}.${name}`]!;
 
@@ -92,6 +96,7 @@ export async function loadHead(host: Host, manifest: Manifest, stack: Stack, lay
   const sharpness = parameter(`${address}.core.log_sharpness`)?.data.map(Math.exp);
   let core: Core | null = null;
   if (model.core.kind === "dot") core = model.core.scale === null ? { kind: "dot" } : { kind: "dot", scale: model.core.scale };
+  if (model.core.kind === "plain-dot") core = { kind: "dot", scale: 1 };
   if (model.core.kind === "cosine" && sharpness) core = { kind: "cosine", sharpness };
   const sides = { src: manifest.src.tokens.map(label), tgt: manifest.tgt.tokens.map(label) };
   const head: RealHead = {
@@ -112,12 +117,13 @@ export async function loadHead(host: Host, manifest: Manifest, stack: Stack, lay
   };
   if (core && projections) {
     const x = flat(found[input]!);
-    const from = model.norm_at === "pre" ? normalise(x, model.norm, model.eps, parameter(`${norm}.weight`), parameter(`${norm}.bias`)) : x;
+    const from = !asks && model.norm_at === "pre" ? normalise(x, model.norm!, model.eps!, parameter(`${norm}.weight`), parameter(`${norm}.bias`)) : x;
     const steps = attend(from, kind === "cross_attn" ? flat(found.memory!) : from, projections, {
       heads: info.heads[layer]!,
       kvHeads: info.kv_heads[layer]!,
       core,
       allowed: info.causal ? causal : everything,
+      ...(values ? { values: flat(found[values]!) } : {}),
       ...(model.position === "rotary" && kind === "self_attn" ? { rotate: rotary } : {}),
     });
     const shared = (h: number) => Math.floor((h * info.kv_heads[layer]!) / info.heads[layer]!);

@@ -15,12 +15,14 @@ export interface View {
   /** The key that opens it. */
   digit: string;
   component: Component;
+  /** It is about attention alone: of a model without any it has nothing to show. */
+  attends?: true;
 }
 
 export const VIEWS: readonly View[] = [
   { id: "overview", title: "overview.title", digit: "1", component: Overview },
-  { id: "attention", title: "attention.title", digit: "2", component: Attention },
-  { id: "alignment", title: "alignment.title", digit: "3", component: Alignment },
+  { id: "attention", title: "attention.title", digit: "2", component: Attention, attends: true },
+  { id: "alignment", title: "alignment.title", digit: "3", component: Alignment, attends: true },
   { id: "hand", title: "hand.view", digit: "4", component: ByHand },
   { id: "decoding", title: "decoding.title", digit: "5", component: Decoding },
 ];

@@ -52,9 +52,11 @@ export class DecodingView {
 
   // ---- where it looks
 
-  readonly stack: StackInfo = $derived(this.run.model.stacks.find((stack) => stack.name === ADDRESS)!);
-  readonly layer: number = $derived(number(route.params.l, this.stack.layers, this.stack.layers - 1));
-  readonly heads: number = $derived(this.stack.heads[this.layer]);
+  /** None of a model without attention. */
+  readonly stack: StackInfo | undefined = $derived(this.run.model.stacks.find((stack) => stack.name === ADDRESS));
+  readonly layers: number = $derived(this.stack?.layers ?? 0);
+  readonly layer: number = $derived(number(route.params.l, this.layers, this.layers - 1));
+  readonly heads: number = $derived(this.stack?.heads[this.layer] ?? 0);
   /** -1 for the mean. */
   readonly head: number = $derived(number(route.params.h, this.heads, -1));
   readonly words: boolean = $derived(route.params.w !== "0");
@@ -82,6 +84,7 @@ export class DecodingView {
   async load(): Promise<void> {
     const { id } = this.run;
     const here = this.address;
+    if (!this.stack) return;
     try {
       const { [`${here}.weights`]: tensor } = await session.host.tensors(id, [`${here}.weights`], "f32");
       if (id !== this.run.id || here !== this.address) return;
