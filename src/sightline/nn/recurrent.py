@@ -50,9 +50,14 @@ class Cell(nn.Module):
         """Whether steps are computed one by one here, not by torch's own loop."""
         return self.norm_ih is not None or (self.training and self.dropout.p > 0)
 
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.parts * self.width
+
     def zero_state(self, x: Float[Tensor, "b t i"]) -> Float[Tensor, "b p"]:
         """A state of nothing but zeros."""
-        return x.new_zeros(x.shape[0], self.parts * self.width)
+        return x.new_zeros(x.shape[0], self.state_size)
 
     def of_input(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b g"]:
         """What inputs give to the gates."""
@@ -165,25 +170,37 @@ class RecurrentEncoderLayer(nn.Module):
         self.dropout = Dropout() if dropout is None else dropout
 
     @property
+    def cells(self) -> list[Cell]:
+        """That of each direction."""
+        return [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
+
+    @property
     def width(self) -> int:
         """Numbers of what it gives."""
-        return self.forwards.width * (1 if self.backwards is None else 2)
+        return self.forwards.width * len(self.cells)
 
     def forward(
         self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"], residual: bool = False
     ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
         """Vectors of all tokens, zero for padding, and the last state of each direction."""
-        cells = [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
-        if any(cell.steps_alone for cell in cells):
-            out, last = self._by_steps(cells, x, exists)
-        else:
-            out, last = _fused(cells, x, exists)
+        out, last = self.read(x, exists)
         out = self.dropout(out)
         return (x + out if residual and x.shape == out.shape else out), last
 
-    def _by_steps(self, cells: list[Cell], x: Tensor, exists: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def read(
+        self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
+        """The same before dropout, in the fastest way there is."""
+        if any(cell.steps_alone for cell in self.cells):
+            return self.by_steps(x, exists)
+        return _fused(self.cells, x, exists)
+
+    def by_steps(
+        self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
+        """The same by the cells' own steps: the definition."""
         found = [self.forwards(x, self.forwards.zero_state(x), exists)]
-        for cell in cells[1:]:
+        for cell in self.cells[1:]:
             back = _backwards(exists)
             turned = x.gather(1, back[:, :, None].expand_as(x))
             out, last = cell(turned, cell.zero_state(x), exists)
@@ -219,6 +236,11 @@ class RecurrentDecoderLayer(nn.Module):
         super().__init__()
         self.cell = cell
         self.dropout = Dropout() if dropout is None else dropout
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.cell.state_size
 
     def forward(
         self, x: Float[Tensor, "b t i"], state: Float[Tensor, "b p"], residual: bool = False
@@ -257,6 +279,11 @@ class AttentiveLayer(nn.Module):
     def steps_alone(self) -> bool:
         """Whether each step waits for what the one before it saw: its attention is then asked once a step."""
         return self.attend == "before" or self.feeds
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.cell.state_size + (self.cell.width if self.feeds else 0)
 
     def first_state(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b q"]:
         """The state to begin with: nothing was told yet."""
