@@ -35,11 +35,9 @@ VARIANTS: list[Any] = [
         for each in (
             {"cell": "lstm", "n_encoder_layers": 2, "n_decoder_layers": 2, "residual": True, "layer_norm": True},
             {"cell": "elman", "bidirectional": False, "bridge": "copy", "attend": "after", "input_feeding": False},
-            {"cell": "lstm", "attend": "after", "attention": "general", "bridge": "mean", "layer_norm": True},
+            {"cell": "lstm", "attend": "after", "attention": "general", "bridge": "mean", "output_bias": True},
             {"cell": "gru", "attend": "after", "n_decoder_layers": 2, "attention": "local", "bridge": "zero"},
-            {"cell": "lstm", "attention": "none", "n_encoder_layers": 2, "n_decoder_layers": 2, "output_bias": True},
-            {"cell": "gru", "attention": "none", "bidirectional": False, "bridge": "copy", "layer_norm": True},
-            {"cell": "elman", "attend": "after", "input_feeding": True, "share_embeddings": False},
+            {"cell": "lstm", "attention": "none", "n_decoder_layers": 2, "share_embeddings": False},
             *({"attention": name} for name in sorted(set(CORES) - {"additive", "local", "general"})),
             {"attention": {"kind": "local", "predict": True}},
         )

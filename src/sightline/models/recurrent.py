@@ -81,7 +81,7 @@ class RecurrentState:
         self.memory, self.exists, self.layers = memory, exists, layers
         self.memory_mask, self.cache = Mask(keys=exists), MemoryCache()
         self.length = 0
-        self.sentence = torch.arange(len(memory), device=memory.device)
+        self.sentence = torch.arange(memory.shape[0], device=memory.device)
 
     def reorder(self, index: Int[Tensor, " n"]) -> None:
         """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""
@@ -128,7 +128,7 @@ class StateBridge(nn.Module):
         if self.kind == "copy":
             return [states[0] for states in last]
         if self.proj is None:
-            return [memory.new_zeros(len(memory), size) for _ in range(n_layers)]
+            return [memory.new_zeros(memory.shape[0], size) for _ in range(n_layers)]
         if self.kind == "mean":
             known = memory.sum(dim=1) / exists.sum(dim=1, keepdim=True).to(memory.dtype)
         else:

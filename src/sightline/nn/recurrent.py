@@ -287,7 +287,7 @@ class AttentiveLayer(nn.Module):
 
     def first_state(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b q"]:
         """The state to begin with: nothing was told yet."""
-        return torch.cat((state, state.new_zeros(len(state), self.cell.width)), dim=1) if self.feeds else state
+        return torch.cat((state, state.new_zeros(state.shape[0], self.cell.width)), dim=1) if self.feeds else state
 
     def forward(
         self,
