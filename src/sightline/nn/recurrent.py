@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sightline.nn.attention import CrossAttention
@@ -16,6 +17,42 @@ from sightline.nn.cache import MemoryCache
 from sightline.nn.dropout import Dropout, SharedDropout
 from sightline.nn.mask import Mask
 from sightline.nn.names import Attend
+
+
+class _OneGradient(torch.autograd.Function):
+    """`base` as it is; what is given at each step meets the gradients of all of them in one product for that of `weight`."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, base: Tensor, given: list[Tensor]) -> Tensor:
+        ctx.given = given
+        return base.view_as(base)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        given = torch.stack(ctx.given, dim=1)
+        return grads[0].flatten(0, 1).T @ given.flatten(0, 1), grads[0], None
+
+
+class StepProduct:
+    """base[:, t] + x_t W^T, asked for t = 0, 1, ... in turn, where x_t depends on what came before.
+
+    The gradient of W is computed once, as one product over all steps: sooner than one a step and their sum.
+    """
+
+    def __init__(self, weight: Float[Tensor, "g i"], base: Float[Tensor, "b t g"]) -> None:
+        self.weight, self.given = weight.detach().T, []
+        self.bases = iter(_OneGradient.apply(weight, base, self.given).unbind(1))  # pyright: ignore
+
+    def __call__(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b g"]:
+        """The next step's."""
+        if torch.is_grad_enabled():
+            self.given.append(x.detach())
+        return torch.addmm(next(self.bases), x, self.weight)
+
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""From what the input of a step [b, g] gives to the gates, and a state [b, p], to the next state."""
 
 
 class Cell(nn.Module):
@@ -71,15 +108,26 @@ class Cell(nn.Module):
         """Which numbers of the states of a sequence are left out, once for all its steps; None for none."""
         return self.dropout.mask((state.shape[0], self.width), state)
 
-    def step(
-        self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"], kept: Float[Tensor, "b d"] | None = None
-    ) -> Float[Tensor, "b p"]:
-        """The next state."""
+    def step(self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
+        """The next state, where nothing is dropped."""
         h = state[:, : self.width]
-        of_state = nn.functional.linear(h if kept is None else h * kept, self.weight_hh, self.bias_hh)
-        if self.norm_hh is not None:
-            of_state = self.norm_hh(of_state)
-        return self._next(of_input, of_state, state)
+        return self._after(of_input, nn.functional.linear(h, self.weight_hh, self.bias_hh), state)
+
+    def steps(self, state: Float[Tensor, "b p"], length: int) -> Step:
+        """What takes `length` steps in turn, each from what the input gives to the gates and the state; the first is from a state
+        like `state`.
+        """
+        kept = self.state_mask(state)
+        of_state = StepProduct(self.weight_hh, self.bias_hh.expand(state.shape[0], length, -1))
+        return lambda of_input, state: self._after(of_input, of_state(self._told(state, kept)), state)
+
+    def _told(self, state: Tensor, kept: Tensor | None) -> Tensor:
+        """What a state tells the gates."""
+        h = state[:, : self.width]
+        return h if kept is None else h * kept
+
+    def _after(self, of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
+        return self._next(of_input, of_state if self.norm_hh is None else self.norm_hh(of_state), state)
 
     def _next(
         self, of_input: Float[Tensor, "b g"], of_state: Float[Tensor, "b g"], state: Float[Tensor, "b p"]
@@ -93,9 +141,9 @@ class Cell(nn.Module):
         if not self.steps_alone and exists is None:
             out, *last = self.fused(x, self._given(state), self.weights, True, 1, 0.0, self.training, False, True)
             return out, torch.cat(last, dim=-1)[0]
-        of_input, kept, found = self.of_input(x), self.state_mask(state), []
-        for t in range(x.shape[1]):
-            new = self.step(of_input[:, t], state, kept)
+        step, found = self.steps(state, x.shape[1]), []
+        for t, of_input in enumerate(self.of_input(x).unbind(1)):
+            new = step(of_input, state)
             state = new if exists is None else torch.where(exists[:, t, None], new, state)
             found.append(state[:, : self.width])
         return torch.stack(found, dim=1), state
@@ -313,18 +361,18 @@ class AttentiveLayer(nn.Module):
     def _told(self, h: Float[Tensor, "*b d"], seen: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         return torch.tanh(self.join(torch.cat((h, seen), dim=-1)))
 
-    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the words give to the gates at all steps, without what else is part of the input, and the weights of that."""
+    def _inputs(self, x: Tensor) -> StepProduct:
+        """What gives the gates their input at each step, from what else is part of it beside the word."""
         of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
-        return nn.functional.linear(x, of_words, self.cell.bias_ih), of_more.T
+        return StepProduct(of_more, nn.functional.linear(x, of_words, self.cell.bias_ih))
 
     def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
-        (words, weight), kept = self._inputs(x), cell.state_mask(state)
+        of_input, step = self._inputs(x), cell.steps(state, x.shape[1])
         told: list[tuple[Tensor, Tensor]] = []
         for t in range(x.shape[1]):
             seen = look(state[:, None, :width], at + t)[:, 0]
-            state = cell.step(cell.normed_input(torch.addmm(words[:, t], seen, weight)), state, kept)
+            state = step(cell.normed_input(of_input(seen)), state)
             told.append((state[:, :width], seen))
         h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
         return self.dropout(self._told(h, seen)), state
@@ -332,10 +380,10 @@ class AttentiveLayer(nn.Module):
     def _fed(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
         own, told = state[:, :-width], state[:, -width:]
-        (words, weight), kept, drop = self._inputs(x), cell.state_mask(own), self.dropout.by_steps(told)
+        of_input, step, drop = self._inputs(x), cell.steps(own, x.shape[1]), self.dropout.by_steps(told)
         found: list[Tensor] = []
         for t in range(x.shape[1]):
-            own = cell.step(cell.normed_input(torch.addmm(words[:, t], told, weight)), own, kept)
+            own = step(cell.normed_input(of_input(told)), own)
             h = own[:, None, :width]
             told = drop(self._told(h[:, 0], look(h, at + t)[:, 0]))
             found.append(told)
