@@ -40,19 +40,23 @@ def test_general_with_the_identity_is_the_plain_dot_product() -> None:
     torch.testing.assert_close(DotProduct().scores(q, k, Mask()), ScaledDotProduct().scores(q, k, Mask()) * D**0.5)
 
 
-def test_additive_is_the_sum_that_is_written_down_and_concat_the_same() -> None:
+def test_additive_is_the_sum_that_is_written_down() -> None:
     q, k = qk()
-    core, joined = Additive(H, D, hidden=5), Concat(H, D, hidden=5)
-    joined.of_both.data = torch.cat((core.of_q.data, core.of_k.data), dim=1)
-    joined.out.data = core.out.data
+    core = Additive(H, D)
     expected = torch.empty(1, H, 3, 9)
     for h in range(H):
         for i in range(3):
             for j in range(9):
-                inner = torch.tanh(core.of_q[h].T @ q[0, h, i] + core.of_k[h].T @ k[0, h, j])
-                expected[0, h, i, j] = core.out[h, :, 0] @ inner
+                expected[0, h, i, j] = core.out[h, :, 0] @ torch.tanh(q[0, h, i] + k[0, h, j])
     torch.testing.assert_close(core.scores(q, k, Mask()), expected)
-    torch.testing.assert_close(joined.scores(q, k, Mask()), expected)
+
+
+def test_concat_is_additive_with_a_matrix_of_its_own() -> None:
+    q, k = qk()
+    joined, core = Concat(H, D, hidden=5), Additive(H, 5)
+    core.out.data = joined.out.data
+    of_q, of_k = joined.of_both.chunk(2, dim=1)
+    torch.testing.assert_close(joined.scores(q, k, Mask()), core.scores(q @ of_q, k @ of_k, Mask()))
 
 
 def test_location_looks_at_places_and_not_at_keys() -> None:

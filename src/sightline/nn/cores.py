@@ -115,7 +115,7 @@ class Cosine(ScoreCore):
         self.log_sharpness = nn.Parameter(torch.full((n_heads,), math.log(math.log2(length**2 - length))))
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)
+        q, k = (nn.functional.normalize(x, dim=-1, eps=1e-6) for x in (q, k))  # a smaller one is zero in fp16
         return self.log_sharpness.exp()[:, None, None] * (q @ k.mT)
 
 
@@ -165,7 +165,7 @@ class _Compare(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden, out = ctx.saved_tensors
         grad = grads[0].transpose(0, 1)
         of_out = torch.bmm(grad.reshape(len(out), 1, -1), hidden.flatten(1, 3)).mT

@@ -29,7 +29,7 @@ class _OneGradient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         given = torch.stack(ctx.given, dim=1)
         return grads[0].flatten(0, 1).T @ given.flatten(0, 1), grads[0], None
 
@@ -58,7 +58,8 @@ Step = Callable[[Tensor, Tensor], Tensor]
 class Cell(nn.Module):
     """One step of a recurrent layer; a kind says with `_next` how a state follows from the one before.
 
-    With `layer_norm` what comes from the input and what comes from the state are normalised apart (Ba et al. 2016, section 3.1);
+    With `layer_norm` what comes from the input and what comes from the state are normalised apart, before biases are added (Ba et
+    al. 2016, section 3.1): a state of zeros, normalised with them, would have a gradient hundreds of times too large.
     `dropout` is on the state as the gates see it, the same numbers at every step (Gal and Ghahramani 2016).
 
     Whole sequences go through torch's own loop, in C++ or cuDNN, unless one of these two is at work.
@@ -75,8 +76,8 @@ class Cell(nn.Module):
         self.width, rows = width, self.gates * width
         self.weight_ih, self.weight_hh = nn.Parameter(torch.empty(rows, d_in)), nn.Parameter(torch.empty(rows, width))
         self.bias_ih, self.bias_hh = nn.Parameter(torch.zeros(rows)), nn.Parameter(torch.zeros(rows))
-        self.norm_ih = nn.LayerNorm(rows) if layer_norm else None
-        self.norm_hh = nn.LayerNorm(rows) if layer_norm else None
+        self.norm_ih = nn.LayerNorm(rows, bias=False) if layer_norm else None
+        self.norm_hh = nn.LayerNorm(rows, bias=False) if layer_norm else None
         self.dropout = SharedDropout(dropout)
         for of_input, of_state in zip(self.weight_ih.chunk(self.gates), self.weight_hh.chunk(self.gates), strict=True):
             nn.init.xavier_uniform_(of_input.data)
@@ -96,13 +97,23 @@ class Cell(nn.Module):
         """A state of nothing but zeros."""
         return x.new_zeros(x.shape[0], self.state_size)
 
+    @property
+    def product_bias(self) -> Tensor | None:
+        """What is added to the products of inputs and weights at once: none where they are normalised first."""
+        return self.bias_ih if self.norm_ih is None else None
+
+    @property
+    def state_bias(self) -> Tensor | None:
+        """The same for the products of states and weights."""
+        return self.bias_hh if self.norm_hh is None else None
+
     def of_input(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b g"]:
         """What inputs give to the gates."""
-        return self.normed_input(nn.functional.linear(x, self.weight_ih, self.bias_ih))
+        return self.of_products(nn.functional.linear(x, self.weight_ih, self.product_bias))
 
-    def normed_input(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
-        """The same, from the products of inputs and weights."""
-        return x if self.norm_ih is None else self.norm_ih(x)
+    def of_products(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
+        """What inputs give to the gates, from their products with the weights, `product_bias` added."""
+        return x if self.norm_ih is None else self.norm_ih(x) + self.bias_ih
 
     def state_mask(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b d"] | None:
         """Which numbers of the states of a sequence are left out, once for all its steps; None for none."""
@@ -111,23 +122,25 @@ class Cell(nn.Module):
     def step(self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
         """The next state, where nothing is dropped."""
         h = state[:, : self.width]
-        return self._after(of_input, nn.functional.linear(h, self.weight_hh, self.bias_hh), state)
+        return self._after(of_input, nn.functional.linear(h, self.weight_hh, self.state_bias), state)
 
     def steps(self, state: Float[Tensor, "b p"], length: int) -> Step:
         """What takes `length` steps in turn, each from what the input gives to the gates and the state; the first is from a state
         like `state`.
         """
-        kept = self.state_mask(state)
-        of_state = StepProduct(self.weight_hh, self.bias_hh.expand(state.shape[0], length, -1))
-        return lambda of_input, state: self._after(of_input, of_state(self._told(state, kept)), state)
+        kept, bias = self.state_mask(state), self.state_bias
+        bias = state.new_zeros(len(self.weight_hh)) if bias is None else bias
+        product = StepProduct(self.weight_hh, bias.expand(state.shape[0], length, -1))
 
-    def _told(self, state: Tensor, kept: Tensor | None) -> Tensor:
-        """What a state tells the gates."""
-        h = state[:, : self.width]
-        return h if kept is None else h * kept
+        def step(of_input: Tensor, state: Tensor) -> Tensor:
+            h = state[:, : self.width]
+            return self._after(of_input, product(h if kept is None else h * kept), state)
 
-    def _after(self, of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
-        return self._next(of_input, of_state if self.norm_hh is None else self.norm_hh(of_state), state)
+        return step
+
+    def _after(self, of_input: Tensor, product: Tensor, state: Tensor) -> Tensor:
+        of_state = product if self.norm_hh is None else self.norm_hh(product) + self.bias_hh
+        return self._next(of_input, of_state, state)
 
     def _next(
         self, of_input: Float[Tensor, "b g"], of_state: Float[Tensor, "b g"], state: Float[Tensor, "b p"]
@@ -364,7 +377,7 @@ class AttentiveLayer(nn.Module):
     def _inputs(self, x: Tensor) -> StepProduct:
         """What gives the gates their input at each step, from what else is part of it beside the word."""
         of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
-        return StepProduct(of_more, nn.functional.linear(x, of_words, self.cell.bias_ih))
+        return StepProduct(of_more, nn.functional.linear(x, of_words, self.cell.product_bias))
 
     def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
@@ -372,7 +385,7 @@ class AttentiveLayer(nn.Module):
         told: list[tuple[Tensor, Tensor]] = []
         for t in range(x.shape[1]):
             seen = look(state[:, None, :width], at + t)[:, 0]
-            state = step(cell.normed_input(of_input(seen)), state)
+            state = step(cell.of_products(of_input(seen)), state)
             told.append((state[:, :width], seen))
         h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
         return self.dropout(self._told(h, seen)), state
@@ -383,7 +396,7 @@ class AttentiveLayer(nn.Module):
         of_input, step, drop = self._inputs(x), cell.steps(own, x.shape[1]), self.dropout.by_steps(told)
         found: list[Tensor] = []
         for t in range(x.shape[1]):
-            own = step(cell.normed_input(of_input(told)), own)
+            own = step(cell.of_products(of_input(told)), own)
             h = own[:, None, :width]
             told = drop(self._told(h[:, 0], look(h, at + t)[:, 0]))
             found.append(told)

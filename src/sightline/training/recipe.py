@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sightline.bundle import load_bundle
 from sightline.config import Document, Settings, apply_overrides, parse, read_toml
@@ -74,6 +74,15 @@ class Recipe(Settings):
                 "a name is letters, digits, '_', '-', '.', '+' and blanks, and begins with one of the first three"
             )
         return name
+
+    @model_validator(mode="after")
+    def _rows_can_be_packed(self) -> "Recipe":
+        if self.train.compile and not isinstance(self.model, TransformerConfig):
+            raise ValueError(
+                f"train.compile = true packs several sentences into a row, and model.kind = {self.model.kind} takes one: "
+                "leave train.compile out."
+            )
+        return self
 
 
 def recipe_names() -> list[str]:

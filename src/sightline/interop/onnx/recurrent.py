@@ -43,7 +43,7 @@ def _scanned(cell: Cell, x: Tensor, state: Tensor, exists: Tensor) -> tuple[Tens
 
 def _one_step(cell: Cell, x: Tensor, state: Tensor, exists: None = None) -> tuple[Tensor, Tensor]:
     """`Cell.forward` for a sequence of one."""
-    state = cell.step(cell.of_input(x[:, 0]), state)
+    state = cell.step(cell.of_input(x)[:, 0], state)
     return state[:, None, : cell.width], state
 
 
@@ -69,12 +69,18 @@ class _AttendedEncoder(nn.Module):
         return torch.stack((held.k, held.v)), torch.cat(state.layers, dim=1)
 
 
-class _Step(nn.Module):
+class _Stepping(nn.Module):
     def __init__(self, model: Recurrent) -> None:
         super().__init__()
         self.model = model
         self.sizes = [layer.state_size for layer in model.decoder]
 
+    def layers(self, states: Float[Tensor, "n p"]) -> list[Tensor]:
+        """The state of each layer."""
+        return list(states.split(self.sizes, dim=1))
+
+
+class _Step(_Stepping):
     def forward(
         self,
         tokens: Int[Tensor, " n"],
@@ -83,12 +89,11 @@ class _Step(nn.Module):
         states: Float[Tensor, "n p"],
     ) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, "n p"]]:
         """Logits for the next token of each row, and the states after it."""
-        state = RecurrentState(states, exists, list(states.split(self.sizes, dim=1)))  # without a memory to look at
-        logits = self.model.step(tokens, state)
-        return logits, torch.cat(state.layers, dim=1)
+        state = RecurrentState(states, exists, self.layers(states))  # without a memory to look at
+        return self.model.step(tokens, state), torch.cat(state.layers, dim=1)
 
 
-class _AttentiveStep(_Step):
+class _AttentiveStep(_Stepping):
     def forward(
         self,
         tokens: Int[Tensor, " n"],
@@ -98,7 +103,7 @@ class _AttentiveStep(_Step):
         states: Float[Tensor, "n p"],
     ) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, "n p"]]:
         """Logits for the next token of each row, and the states after it."""
-        state = RecurrentState(memory[0], exists, list(states.split(self.sizes, dim=1)))
-        state.cache.held, state.length = KeyValues(memory[0], memory[1]), position
-        logits = self.model.step(tokens, state)
-        return logits, torch.cat(state.layers, dim=1)
+        state = RecurrentState(memory[0], exists, self.layers(states))
+        state.cache.held = KeyValues(memory[0], memory[1])
+        state.length = position  # pyright: ignore[reportAttributeAccessIssue]: a number of the graph
+        return self.model.step(tokens, state), torch.cat(state.layers, dim=1)
