@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sightline.nn.attention import CrossAttention
 from sightline.nn.cache import MemoryCache
-from sightline.nn.cores import CORES, AttentionCore
+from sightline.nn.cores import Additive, AttentionCore, ScaledDotProduct
 from sightline.nn.mask import Mask
 from sightline.nn.recurrent import CELLS, AttentiveLayer, RecurrentEncoderLayer
 from sightline.training.devices import settle
@@ -86,7 +86,7 @@ def decoders(x: Tensor, exists: Tensor) -> dict[str, Run]:
         )
         return lambda: layer(x, state, memory, Mask(keys=exists), MemoryCache())[0].sum().backward()
 
-    return {"none": run(Echo()), "additive": run(CORES["additive"](1, d)), "dot": run(CORES["dot"]())}
+    return {"none": run(Echo()), "additive": run(Additive(1, d)), "dot": run(ScaledDotProduct())}
 
 
 def main() -> None:

@@ -73,7 +73,6 @@ def test_what_is_computed_in_steps_reads_padded_rows_as_torchs_loop_does(kind: s
     x, (exists, _) = numbers(3, 7, D_IN), lengths()
     layer = RecurrentEncoderLayer(made(kind), CELLS[kind](D_IN, WIDTH))
     fast = layer(x, exists)
-    cells = [layer.forwards, layer.backwards]
     slow = layer.by_steps(x, exists)
     torch.testing.assert_close(fast, slow)
 
