@@ -9,7 +9,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 SIZES: dict[str, Any] = {
@@ -20,6 +20,7 @@ SIZES: dict[str, Any] = {
     "n_decoder_layers": 3,
     "max_len": 64,
 }
+RECURRENT: dict[str, Any] = {"d_model": 24, "d_state": 20, "n_heads": 2, "max_len": 64}
 
 
 @pytest.fixture
@@ -31,7 +32,11 @@ def make_bundle() -> Callable[..., Bundle]:
         kind = TokenizerSettings(vocab_size=90, min_frequency=1, joint=joint)
         tokenizer = Tokenizer.train(kind, LINES, [line[::-1] for line in LINES] if not joint else LINES, tags)
         torch.manual_seed(3)
-        config = TransformerConfig(**{**SIZES, **settings})
+        config: ModelConfig
+        if settings.get("kind") == "recurrent":
+            config = RecurrentConfig(**{**RECURRENT, **settings})
+        else:
+            config = TransformerConfig(**{**SIZES, **settings})
         model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)
         with torch.no_grad():
             for p in model.parameters():

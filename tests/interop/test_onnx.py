@@ -11,6 +11,7 @@ from sightline.bundle import Bundle
 from sightline.decoding import DecodingSettings, beam_search
 from sightline.errors import BundleError
 from sightline.interop.onnx import OnnxModel, export_onnx
+from sightline.nn.cores import CORES
 
 VARIANTS: list[Any] = [
     pytest.param({"n_encoder_layers": 1, "n_decoder_layers": 2}, id="as published"),
@@ -27,6 +28,19 @@ VARIANTS: list[Any] = [
     *(
         pytest.param({"attention": name, "n_decoder_layers": 2}, id=name, marks=pytest.mark.slow)
         for name in ("additive", "location", "local", "hard")
+    ),
+    pytest.param({"kind": "recurrent"}, id="gated units"),
+    *(
+        pytest.param({"kind": "recurrent", **each}, id=", ".join(map(str, each.values())), marks=pytest.mark.slow)
+        for each in (
+            {"cell": "lstm", "n_encoder_layers": 2, "n_decoder_layers": 2, "residual": True, "layer_norm": True},
+            {"cell": "elman", "bidirectional": False, "bridge": "copy", "attend": "after", "input_feeding": False},
+            {"cell": "lstm", "attend": "after", "attention": "general", "bridge": "mean", "output_bias": True},
+            {"cell": "gru", "attend": "after", "n_decoder_layers": 2, "attention": "local", "bridge": "zero"},
+            {"cell": "lstm", "attention": "none", "n_decoder_layers": 2, "share_embeddings": False},
+            *({"attention": name} for name in sorted(set(CORES) - {"additive", "local", "general"})),
+            {"attention": {"kind": "local", "predict": True}},
+        )
     ),
 ]
 

@@ -13,7 +13,7 @@ from sightline.nn.cache import MemoryCache
 from sightline.nn.cores import Additive
 from sightline.nn.dropout import Dropout, SharedDropout
 from sightline.nn.mask import Mask
-from sightline.nn.recurrent import CELLS, GRU, LSTM, AttentiveLayer, Cell, Elman, RecurrentEncoderLayer
+from sightline.nn.recurrent import CELLS, GRU, LSTM, AttentiveLayer, Cell, Elman, RecurrentEncoderLayer, StepProduct
 
 D_IN, WIDTH = 5, 6
 TORCH: dict[str, Callable[..., Any]] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -73,8 +73,7 @@ def test_what_is_computed_in_steps_reads_padded_rows_as_torchs_loop_does(kind: s
     x, (exists, _) = numbers(3, 7, D_IN), lengths()
     layer = RecurrentEncoderLayer(made(kind), CELLS[kind](D_IN, WIDTH))
     fast = layer(x, exists)
-    cells = [layer.forwards, layer.backwards]
-    slow = layer._by_steps([cell for cell in cells if cell is not None], x, exists)
+    slow = layer.by_steps(x, exists)
     torch.testing.assert_close(fast, slow)
 
 
@@ -182,3 +181,81 @@ def test_what_is_fed_changes_the_next_step() -> None:
     out, _ = fed(x, fed.first_state(state), memory, Mask(), MemoryCache())
     told_before = torch.cat((state, torch.ones(3, WIDTH)), dim=1)
     assert not torch.allclose(fed(x, told_before, memory, Mask(), MemoryCache())[0][:, 0], out[:, 0])
+
+
+D = 4
+
+
+def double(module: nn.Module) -> None:
+    torch.manual_seed(3)
+    module.double()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_()
+
+
+def by_linear(cell: Cell, x: Tensor, state: Tensor) -> Tensor:
+    found = []
+    for of_input in cell.of_input(x).unbind(1):
+        state = cell.step(of_input, state)
+        found.append(state[:, : cell.width])
+    return torch.stack(found, dim=1)
+
+
+def test_a_product_that_is_asked_step_by_step_has_the_gradients_of_one_product_a_step() -> None:
+    torch.manual_seed(1)
+    weight, base, x = (torch.randn(*shape, dtype=torch.float64) for shape in ((6, D), (2, 5, 6), (2, D)))
+
+    def steps(weight: Tensor, base: Tensor, x: Tensor, *, later: bool = True) -> Tensor:
+        product, found = StepProduct(weight, base), []
+        for t in range(base.shape[1]):
+            y = product(x) if later else base[:, t] + x @ weight.T
+            x = torch.tanh(y[:, :D])
+            found.append(y)
+        return torch.stack(found, dim=1)
+
+    given = [each.requires_grad_() for each in (weight, base, x)]
+    torch.testing.assert_close(steps(*given), steps(*given, later=False))
+    assert torch.autograd.gradcheck(steps, given)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_loop_of_a_cell_gives_what_its_steps_give_and_their_gradients(kind: str, layer_norm: bool) -> None:
+    cell = CELLS[kind](3, D, layer_norm)
+    double(cell)
+    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(2, cell.state_size, dtype=torch.float64)
+    exists = torch.ones(2, 5, dtype=torch.bool)
+    weights = torch.randn(2, 5, D, dtype=torch.float64)
+    names, parameters = zip(*cell.named_parameters(), strict=True)
+    ours, expected = cell(x, state, exists)[0], by_linear(cell, x, state)
+    torch.testing.assert_close(ours, expected)
+    found, right = (
+        torch.autograd.grad((each * weights).sum(), (x, *parameters), retain_graph=True) for each in (ours, expected)
+    )
+    for name, a, b in zip(("x", *names), found, right, strict=True):
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(("attend", "feeds"), [("before", False), ("after", True), ("after", False)])
+@pytest.mark.parametrize("kind", CELLS)
+def test_gradients_through_an_attentive_layer_are_those_of_finite_differences(
+    kind: str, attend: str, feeds: bool
+) -> None:
+    core = Additive(2, 2)
+    layer = AttentiveLayer(CELLS[kind](3 + D, D), CrossAttention(D, 2, core, d_memory=5), attend, feeds)  # pyright: ignore
+    if attend == "after" and not feeds:
+        layer.cell = CELLS[kind](3, D)
+    double(layer)
+    x, memory = (torch.randn(2, *shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 3), (5, 5)))
+    state = layer.first_state(torch.randn(2, layer.cell.state_size, dtype=torch.float64)).requires_grad_()
+    calls, exists = [], torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    core.register_forward_pre_hook(lambda _, given: calls.append(given[0].shape[2]))
+
+    def told(x: Tensor, state: Tensor, memory: Tensor, *_: Tensor) -> Tensor:
+        return layer(x, state, memory, Mask(keys=exists), MemoryCache())[0]
+
+    told(x, state, memory)
+    assert calls == ([1, 1, 1] if layer.steps_alone else [3])
+    assert torch.autograd.gradcheck(told, (x, state, memory, *layer.parameters()))

@@ -118,7 +118,7 @@ class StateBridge(nn.Module):
         if self.kind == "copy":
             return [states[0] for states in last]
         if self.proj is None:
-            return [memory.new_zeros(len(memory), size) for _ in range(n_layers)]
+            return [memory.new_zeros(memory.shape[0], size) for _ in range(n_layers)]
         if self.kind == "mean":
             known = memory.sum(dim=1) / exists.sum(dim=1, keepdim=True).to(memory.dtype)
         else:

