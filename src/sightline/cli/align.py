@@ -45,8 +45,8 @@ def align(
     """Align words, in Pharaoh's format: a line for each pair, "0-0 1-2" for source word - target word.
 
     A model that translates both ways is asked both ways, at the layers and heads where the two agree best on these pairs; of
-    one that translates one way, the last layer but one is read. Where that is, and the error rate beside --gold, goes to the
-    standard error.
+    one that translates one way, the last layer but one is read, where a word goes in; of a recurrent or convolutional one, where
+    it comes out. Where that is, and the error rate beside --gold, goes to the standard error.
     """
     from sightline.metrics.alignment import alignment_error_rate, pharaoh
     from sightline.runtime.translator import load
@@ -89,13 +89,14 @@ def _aligned(
     place: str | None,
     symmetry: str,
 ) -> "list[Links]":
-    from sightline.inspection.alignment import Place, align, best_places, turned
+    from sightline.inspection.alignment import align, best_places, turned, usual_place
     from sightline.metrics.alignment import symmetrise
 
     model, tokenizer = translator.model, translator.bundle.tokenizer
+    usual = usual_place(model)
     there = [] if place is None else [_place(text, translator) for text in place.split(",")]
     if langs is None or langs[0] not in translator.languages or len(there) == 1:
-        forth = there[0] if there else Place(max(0, len(model.decoder) - 2), None, True)
+        forth = there[0] if there else usual
         print(f"read at {forth}", file=sys.stderr)
         return align(model, tokenizer, pairs, langs[1] if langs else "", [forth])[0]
     if there:

@@ -37,9 +37,13 @@ def inspect(
         ),
     ] = None,
     stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="For sheet.xlsx: encoder.self_attn, decoder.self_attn, decoder.cross_attn."),
-    ] = "encoder.self_attn",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="For sheet.xlsx: encoder.self_attn, decoder.self_attn or decoder.cross_attn; without it the first that the "
+            "model has.",
+        ),
+    ] = None,
     layer: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="For sheet.xlsx and links.pharaoh, from 1, as on the page.")
     ] = None,
@@ -128,6 +132,13 @@ def _said(refusal: Exception) -> UserError:
                 f"{values['stack']} has no layer {int(values['layer']) + 1} with a head {int(values['head']) + 1}: both are "
                 "counted from 1."
             )
+        case "unknown_stack":
+            return ConfigError(f"--stack {values['stack']}: this model has {values['known']}.")
+        case "no_attention":
+            return ConfigError(
+                "This model has no attention, so there are no word links and no head to write: give a file that ends in .html "
+                "or .ttrace."
+            )
         case "model_too_large":
             return ConfigError(
                 f"The model has {values['parameters']:,} parameters, and --data model takes {values['limit']:,} at most: "
@@ -150,6 +161,9 @@ def _said(refusal: Exception) -> UserError:
 def _print(capture: "Capture") -> None:
     manifest = capture.manifest
     print(manifest.translation)
+    if not manifest.heads:
+        print("this model has no attention: nothing of it can be seen there")
+        return
     named = [each for each in manifest.heads if each.name is not None]
     for each in named:
         print(f"{each.stack} layer {each.layer + 1} head {each.head + 1}: {each.name} ({each.score:.2f})")

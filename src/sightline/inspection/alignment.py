@@ -10,9 +10,12 @@ from torch import Tensor
 
 from sightline.data.batches import collate
 from sightline.data.tokenizers import Tokenizer
+from sightline.errors import UserError
 from sightline.inspection.trace import trace
 from sightline.metrics.alignment import Gold, Links, alignment_error_rate
 from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
+from sightline.nn.attention import CrossAttention
 from sightline.tasks.search import length_groups
 
 BATCH_TOKENS = 8192
@@ -66,18 +69,38 @@ class Pieces:
         return cls([token for row in found for token in row], [i for i, row in enumerate(found) for _ in row])
 
 
-def places(model: EncoderDecoder) -> list[Place]:
-    """Everywhere that an alignment can be read."""
+def places(model: AnyModel) -> list[Place]:
+    """Everywhere that an alignment can be read: nowhere in a model without attention."""
     found: list[Place] = []
-    for layer, block in enumerate(model.decoder):
-        assert block.cross_attn is not None
-        heads = [None, *range(block.cross_attn.n_heads)]
+    for layer, attention in _to_source(model).items():
+        heads = [None, *range(attention.n_heads)]
         found += [Place(layer, head, after) for head in heads for after in (False, True)]
     return found
 
 
+def usual_place(model: AnyModel) -> Place:
+    """Where an alignment is read that nobody chose a place for: the mean of all heads of the last layer but one that looks at the
+    source. In a Transformer a word is read where it goes in (Chen et al. 2020), in other models where it comes out, as Bahdanau
+    et al. 2015 (section 5.2.1) read theirs.
+
+    Raises UserError for a model without attention.
+    """
+    layers = list(_to_source(model))
+    if not layers:
+        raise UserError(
+            "This model has no attention, so it does not show which word comes from which: take one that has."
+        )
+    return Place(layers[max(0, len(layers) - 2)], None, isinstance(model, EncoderDecoder))
+
+
+def _to_source(model: AnyModel) -> dict[int, CrossAttention]:
+    """The attention to the source, by the decoder's layer."""
+    found = {i: getattr(layer, "cross_attn", None) for i, layer in enumerate(model.decoder)}
+    return {i: each for i, each in found.items() if isinstance(each, CrossAttention)}
+
+
 def align(
-    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str, where: Sequence[Place]
+    model: AnyModel, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str, where: Sequence[Place]
 ) -> list[list[Links]]:
     """For each place the alignment of each pair of source and target words: every target token is linked to the source token that
     it looks at most, and the words are linked that hold them. `to` is the tag of the target language, "" if there is none.
@@ -100,9 +123,9 @@ def _links(weights: Float[Tensor, "t s"], src: Pieces, tgt: Pieces, tagged: bool
 
 @torch.inference_mode()
 def _attention(
-    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str
-) -> Iterator[tuple[list[int], list[Pieces], list[Pieces], list[Float[Tensor, "b h t s"]]]]:
-    """The attention to the source of every decoder layer, over given translations, batch by batch."""
+    model: AnyModel, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], to: str
+) -> Iterator[tuple[list[int], list[Pieces], list[Pieces], dict[int, Float[Tensor, "b h t s"]]]]:
+    """The attention to the source of every decoder layer that has it, over given translations, batch by batch."""
     sides = (
         [Pieces.of(src, tokenizer.encode_src) for src, _ in pairs],
         [Pieces.of(tgt, tokenizer.encode_tgt) for _, tgt in pairs],
@@ -116,7 +139,7 @@ def _attention(
         batch = collate(given, torch.tensor(rows).numpy(), tokenizer.pad_id, tokenizer.bos_id).to(device)
         with trace(model, "decoder.*.cross_attn") as seen:
             model.hidden(batch.src, batch.tgt_in)
-        yield rows, src, tgt, [seen[f"decoder.{i}.cross_attn"].float().cpu() for i in range(len(model.decoder))]
+        yield rows, src, tgt, {i: seen[f"decoder.{i}.cross_attn"].float().cpu() for i in _to_source(model)}
 
 
 def agreement(forth: Sequence[Links], back: Sequence[Links]) -> float:
@@ -131,7 +154,7 @@ def turned(links: Links) -> Links:
 
 
 def best_places(
-    model: EncoderDecoder, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], langs: tuple[str, str]
+    model: AnyModel, tokenizer: Tokenizer, pairs: Sequence[tuple[Words, Words]], langs: tuple[str, str]
 ) -> tuple[Place, Place, float]:
     """Where to read alignments from source to target, and from target to source, in a model that translates both ways between
     `langs`; and how far the two agree. No gold alignment is needed: where both directions say the same, they are mostly

@@ -8,10 +8,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,12 @@ from sightline.decoding.settings import DecodingSettings
 from sightline.errors import UserError, nearest
 from sightline.inspection.checks import deviations, incremental_deviation
 from sightline.inspection.heads import head_stats
-from sightline.inspection.hooks import tensor_info, watched_pass
-from sightline.inspection.manifest import Decode, HeadStat, Manifest, ModelInfo, Side, StackInfo, Token
+from sightline.inspection.hooks import attentions, tensor_info, watched_pass
+from sightline.inspection.manifest import Decode, HeadStat, Manifest, ModelInfo, Side, StackInfo, StackName, Token
 from sightline.inspection.searching import given, search
 from sightline.inspection.sides import both_sides
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.config import AnyModelConfig, ConvolutionalConfig, RecurrentConfig
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.cores import ScaledDotProduct
 
 SRC_TOKENS = TGT_TOKENS = 512
@@ -110,51 +111,80 @@ def model_info(bundle: Bundle, name: str, sha256: str) -> ModelInfo:
     """How a bundle's model is built, told by the model itself where it can."""
     model, config = bundle.model, bundle.config.model
     kind = config.attention if isinstance(config.attention, str) else str(config.attention.get("kind", "dot"))
-    first = next(iter(model.decoder))
-    scaled = isinstance(first.self_attn.core, ScaledDotProduct)
-    eps = cast(float | None, getattr(first.self_norm, "eps", None))
+    first = next(iter(attentions(model).values()), None)
+    scaled = first is not None and isinstance(first.core, ScaledDotProduct)
     parts: dict[str, int] = {}
     for address, weight in named_weights(model).items():
         part = address.partition(".")[0]
         parts[part] = parts.get(part, 0) + weight.numel()
     tokens = model.src_embed.tokens, model.tgt_embed.tokens
-    return ModelInfo(
+    info = ModelInfo(
         name=name,
+        family=config.kind,
         d_model=config.d_model,
-        d_ff=config.d_ff,
         vocab={"src": tokens[0].num_embeddings, "tgt": tokens[1].num_embeddings},
         encoder_layers=len(model.encoder),
         decoder_layers=len(model.decoder),
-        norm_at=config.norm_at,
-        norm=config.norm,
-        eps=torch.finfo(torch.float32).eps if eps is None else eps,  # as torch's RMSNorm takes None
-        activation=config.feedforward,
-        position=config.position,
         embed_scale=model.src_embed.scale,
         tied={"src_tgt": tokens[0].weight is tokens[1].weight, "out": model.head.weight is tokens[1].weight},
-        core={"kind": kind, "scale": 1.0 / math.sqrt(first.self_attn.d_head) if scaled else None},
+        core={"kind": kind, "scale": 1.0 / math.sqrt(first.d_head) if first is not None and scaled else None},
         parameters=sum(parts.values()),
         parameters_by_part=parts,
         stacks=stacks(model),
         weights_sha256=sha256,
     )
+    return replace(info, **_of_family(model, config))
 
 
-def stacks(model: EncoderDecoder) -> list[StackInfo]:
-    """The three kinds of attention of a model."""
-    own = [block.self_attn for block in model.encoder]
-    masked = [block.self_attn for block in model.decoder]
-    cross = [block.cross_attn for block in model.decoder if block.cross_attn is not None]
+def _of_family(model: AnyModel, config: AnyModelConfig) -> dict[str, Any]:
+    """What a model has that those of other families have not."""
+    if isinstance(config, RecurrentConfig):
+        asks = config.attention != "none"
+        return {
+            "cell": config.cell,
+            "d_state": config.width,
+            "bidirectional": config.bidirectional,
+            "bridge": config.bridge,
+            "attend": config.attend if asks else None,
+            "input_feeding": config.input_feeding and config.attend == "after" if asks else None,
+        }
+    if isinstance(config, ConvolutionalConfig):
+        return {"position": config.position, "kernel_size": config.kernel_size}
+    eps = cast(float | None, getattr(next(iter(model.decoder)).self_norm, "eps", None))
+    return {
+        "d_ff": config.d_ff,
+        "norm_at": config.norm_at,
+        "norm": config.norm,
+        "eps": torch.finfo(torch.float32).eps if eps is None else eps,  # as torch's RMSNorm takes None
+        "activation": config.feedforward,
+        "position": config.position,
+    }
 
-    def info(name: Any, layers: Sequence[Any], q: Any, k: Any, causal: bool) -> StackInfo:
+
+def stacks(model: AnyModel) -> list[StackInfo]:
+    """The kinds of attention that a model has: three of a Transformer, of others that to the source, if any."""
+    known = attentions(model)
+
+    def info(name: StackName) -> StackInfo | None:
+        part, _, which = name.partition(".")
+        layers = [each for address, each in known.items() if address.startswith(f"{part}.") and address.endswith(which)]
+        if not layers:
+            return None
         heads, kv_heads = [each.n_heads for each in layers], [each.n_kv_heads for each in layers]
-        return StackInfo(name, len(layers), heads, kv_heads, layers[0].d_head, q, k, causal)
+        own = "src" if part == "encoder" else "tgt"
+        crossed = which == "cross_attn"
+        return StackInfo(
+            name=name,
+            layers=len(layers),
+            heads=heads,
+            kv_heads=kv_heads,
+            d_head=layers[0].d_head,
+            q=own,
+            k="src" if crossed else own,
+            causal=own == "tgt" and not crossed,
+        )
 
-    return [
-        info("encoder.self_attn", own, "src", "src", False),
-        info("decoder.self_attn", masked, "tgt", "tgt", True),
-        info("decoder.cross_attn", cross, "tgt", "src", False),
-    ]
+    return [found for name in get_args(StackName) if (found := info(name)) is not None]
 
 
 def capture(

@@ -8,13 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.inspection.manifest import StackInfo
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
 
 
-def deviations(model: EncoderDecoder, tensors: dict[str, Tensor], kinds: Sequence[StackInfo]) -> dict[str, float]:
+def deviations(model: AnyModel, tensors: dict[str, Tensor], kinds: Sequence[StackInfo]) -> dict[str, float]:
     """The largest deviations, over all attentions: of the sum of a row of weights from one; of what the model's own kernel gave
-    from the weights by definition times the values; of the sum over heads of z W_O, and the bias, from the output.
+    from the weights by definition times the values; of the sum over heads of z W_O, and the bias, from the output. None of a
+    model without attention.
     """
+    if not kinds:
+        return {}
     rows = again = joined = 0.0
     for kind in kinds:
         part, _, which = kind.name.partition(".")
@@ -38,7 +41,7 @@ def _largest(x: Tensor) -> float:
 
 @torch.inference_mode()
 def incremental_deviation(
-    model: EncoderDecoder, src: Tensor, tgt: Tensor, log_probs: Float[Tensor, "m vocab"], go_on: Callable[[], None]
+    model: AnyModel, src: Tensor, tgt: Tensor, log_probs: Float[Tensor, "m vocab"], go_on: Callable[[], None]
 ) -> float:
     """How far, in probability, what the model says step by step is from what it says to the whole translation at once."""
     state, largest = model.start(src), 0.0

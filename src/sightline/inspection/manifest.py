@@ -32,20 +32,16 @@ class StackInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """How the model is built: all that is needed to compute with its weights."""
+    """How the model is built: of a Transformer all that is needed to compute with its weights. What a family has not is None."""
 
     name: str
+    family: Literal["encoder-decoder", "recurrent", "convolutional"]
+    """The `kind` of config.toml; captures that do not say it are of Transformers, encoder-decoder."""
     d_model: int
-    d_ff: int
     vocab: dict[str, int]
     """Tokens of the two sides: `src`, `tgt`."""
     encoder_layers: int
     decoder_layers: int
-    norm_at: str
-    norm: str
-    eps: float
-    activation: str
-    position: str
     embed_scale: float
     """What embeddings are multiplied by: sqrt(d_model)."""
     tied: dict[str, bool]
@@ -55,7 +51,28 @@ class ModelInfo:
     parameters: int
     parameters_by_part: dict[str, int]
     stacks: list[StackInfo]
+    """None of a model without attention."""
     weights_sha256: str
+    position: str | None = None
+    d_ff: int | None = None
+    norm_at: str | None = None
+    norm: str | None = None
+    eps: float | None = None
+    activation: str | None = None
+    cell: str | None = None
+    """elman, gru or lstm."""
+    d_state: int | None = None
+    """Width of the states, of each direction."""
+    bidirectional: bool | None = None
+    """Whether the encoder reads in both directions."""
+    bridge: str | None = None
+    """Where the decoder's first state comes from, as in config.toml."""
+    attend: str | None = None
+    """Which state asks, `before` or `after`; None without attention."""
+    input_feeding: bool | None = None
+    """Whether what was seen is part of the next step's input."""
+    kernel_size: int | None = None
+    """Tokens that a convolution sees at a time."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightline.inspection.recorder import Recorder
 from sightline.nn.cores import AttentionCore
 
 
 class Trace(dict[str, Tensor]):
     """Attention weights [b, h, tq, tk] by the address of the attention they belong to, such as "decoder.2.cross_attn": those of
-    the last time it ran.
+    the last time it ran, and in a recurrent layer, which asks once a step, those of all steps of the last time the layer ran.
     """
 
 
@@ -24,7 +25,7 @@ def trace(model: nn.Module, pattern: str = "*") -> Iterator[Trace]:
     Each core is asked for its `weights` beside its `forward`, which may be a faster way to the same result and is left as it is:
     outputs are the same, bit for bit.
 
-    Raises ValueError if no attention fits.
+    Raises ValueError if no attention fits, as in a model that has none.
     """
     seen = Trace()
     cores = {
@@ -34,18 +35,18 @@ def trace(model: nn.Module, pattern: str = "*") -> Iterator[Trace]:
     }
     if not cores:
         raise ValueError(f"no attention of the model has an address like {pattern!r}")
+    recorder = Recorder(model, seen)
 
     def watch(address: str) -> Any:
         def before(core: AttentionCore, given: tuple[Any, ...]) -> None:
             q, k, _, mask = given
             with torch.no_grad():
-                seen[address] = core.weights(q, k, mask)
+                recorder.keep(address, core.weights(q, k, mask), along=2)
 
         return before
 
-    handles = [core.register_forward_pre_hook(watch(address)) for address, core in cores.items()]
+    recorder.handles += [core.register_forward_pre_hook(watch(address)) for address, core in cores.items()]
     try:
         yield seen
     finally:
-        for handle in handles:
-            handle.remove()
+        recorder.close()

@@ -12,23 +12,31 @@ Place = tuple[str, str, str, int]
 """A file of the package, the `def` or `class` after which it is looked for, how the first line begins, and how many lines."""
 
 BLOCK, ATTENTION, SHORT_ATTENTION = "nn/block.py", "nn/attention.py", "nn/softmax_attention.py"
-CORES, POSITION, EMBED = "nn/cores.py", "nn/position.py", "nn/embed.py"
+CORES, POSITION, EMBED, RECURRENT = "nn/cores.py", "nn/position.py", "nn/embed.py", "nn/recurrent.py"
 
 STEPS: dict[str, Place] = {
     "x": (BLOCK, "class Block", "h = self.self_attn(self.self_norm(x)", 1),
     **dict.fromkeys(("q", "k", "v"), (ATTENTION, "class SelfAttention", "q, k, v = self._split(self.q_proj(x))", 1)),
     "cross.x": (BLOCK, "class Block", "h = self.cross_attn(self.cross_norm(x)", 1),
+    "residual": (BLOCK, "def _add", "x = self.dropout.add(x, h)", 1),
+    "norm": (BLOCK, "def _add", "return x if self.norm_at", 1),
+}
+"""Of a Transformer; `cross.` where the attention to the memory has lines of its own."""
+TO_MEMORY: dict[str, Place] = {
     "cross.q": (ATTENTION, "class CrossAttention", "q = self._split(self.q_proj(x))", 1),
     **dict.fromkeys(
         ("cross.k", "cross.v"),
         (ATTENTION, "class CrossAttention", "return KeyValues(self._split(self.k_proj(memory))", 1),
     ),
     **dict.fromkeys(("concat", "out"), (ATTENTION, "def _attend", "return self.o_proj(self.core(q, k, v, mask)", 1)),
-    "residual": (BLOCK, "def _add", "x = self.dropout.add(x, h)", 1),
-    "norm": (BLOCK, "def _add", "return x if self.norm_at", 1),
-    "embed": (EMBED, "def forward", "return self.dropout(self.position(", 1),
 }
-"""Of every model; `cross.` where the attention to the memory has lines of its own."""
+"""Of every model with attention."""
+EMBEDDING: dict[str, Place] = {"embed": (EMBED, "def forward", "return self.dropout(self.position(", 1)}
+"""Of every model."""
+ASKING: dict[str, Place] = {
+    "cross.x": (RECURRENT, "class AttentiveLayer", "return self.cross_attn(h, memory, mask.standing(place), cache)", 1),
+}
+"""Of a recurrent model with attention."""
 DOT: dict[str, Place] = {
     "scores": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 1),
     "scale": (SHORT_ATTENTION, "def _weights", "scores, scale = _wide(q @ k.mT)", 2),
@@ -55,13 +63,26 @@ POSITIONS: dict[str, Place] = {
 
 def code_of(bundle: "Bundle") -> dict[str, Any]:
     """For each step of this model the file, from the package's folder, the number of the first line, and the lines."""
+    from sightline.inspection.hooks import attentions
+    from sightline.models.encoder_decoder import EncoderDecoder
+    from sightline.models.recurrent import Recurrent
     from sightline.nn.cores import Cosine, ScaledDotProduct
 
-    core = next(iter(bundle.model.decoder)).self_attn.core
-    known = {ScaledDotProduct: DOT, Cosine: COSINE}
-    places = STEPS | known.get(type(core), {}) | {"position": POSITIONS[bundle.config.model.position]}
+    model = bundle.model
+    position = getattr(bundle.config.model, "position", "none")
+    places = EMBEDDING | {"position": POSITIONS[position]}
+    known = attentions(model)
+    if not known:
+        return {step: lines_at(place) for step, place in places.items()}
+    core = next(iter(known.values())).core
+    formulas = {ScaledDotProduct: DOT, Cosine: COSINE}
+    places |= TO_MEMORY | formulas.get(type(core), {})
+    if isinstance(model, EncoderDecoder):
+        places |= STEPS
+    elif isinstance(model, Recurrent):
+        places |= ASKING
     found = {step: lines_at(place) for step, place in places.items()}
-    if type(core) not in known:
+    if type(core) not in formulas:
         of_weights, of_z = _source(type(core).weights), _source(type(core).forward)
         found |= dict.fromkeys(("scores", "scale", "mask", "softmax"), of_weights) | {"z": of_z}
     return found

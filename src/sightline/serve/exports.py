@@ -10,6 +10,7 @@ from sightline.serve.workshop import Workshop
 
 if TYPE_CHECKING:
     from sightline.inspection.capture import Capture
+    from sightline.inspection.manifest import StackInfo
     from sightline.serve.workshop import Served
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -24,7 +25,7 @@ FORMS = {
 
 
 def exported(
-    workshop: Workshop, id: str, form: str, lang: str, stack: str, layer: int | None, head: int | None, data: str
+    workshop: Workshop, id: str, form: str, lang: str, stack: str | None, layer: int | None, head: int | None, data: str
 ) -> bytes:
     """The bytes of a file, made in the thread that owns the models."""
     capture = workshop.capture(id)
@@ -36,20 +37,24 @@ def written(
     capture: "Capture",
     form: str,
     lang: str = "en",
-    stack: str = "encoder.self_attn",
+    stack: str | None = None,
     layer: int | None = None,
     head: int | None = None,
     data: str = "run",
 ) -> bytes:
-    """A capture as a file of a form; layers and heads are counted from 0, and `data` is how much a page holds.
+    """A capture as a file of a form; layers and heads are counted from 0, and `data` is how much a page holds. Without `stack` a
+    workbook is of the first attention that the model has.
 
-    Raises Refusal if there is no such head, no template of the page, or a model too large for a page with all of it.
+    Raises Refusal if there is no such head or no attention at all, no template of the page, or a model too large for a page with
+    all of it.
     """
     from sightline.inspection.pack import trace_bytes
 
     served = workshop.served(capture.manifest.request["model"])
     if form == "ttrace":
         return trace_bytes(capture)
+    if form in ("pharaoh", "xlsx") and not served.info.stacks:
+        raise Refusal(422, "no_attention", model=served.name)
     if form == "pharaoh":
         return _pharaoh(capture, layer, head)
     if form == "xlsx":
@@ -69,12 +74,15 @@ def _pharaoh(capture: "Capture", layer: int | None, head: int | None) -> bytes:
     return f"{pharaoh(word_links(capture, layer, head))}\n".encode()
 
 
-def _workbook(capture: "Capture", served: "Served", stack: str, layer: int, head: int, lang: str) -> bytes:
+def _workbook(capture: "Capture", served: "Served", stack: str | None, layer: int, head: int, lang: str) -> bytes:
     from sightline.serve.sheet import TOKENS, workbook
 
-    infos = {each.name: each for each in capture.manifest.model.stacks}
-    info = infos.get(stack)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if info is None or layer >= info.layers or head >= info.heads[layer]:
+    infos: dict[str, StackInfo] = {each.name: each for each in capture.manifest.model.stacks}
+    stack = stack or next(iter(infos))
+    info = infos.get(stack)
+    if info is None:
+        raise Refusal(422, "unknown_stack", stack=stack[:40], known=", ".join(infos))
+    if layer >= info.layers or head >= info.heads[layer]:
         raise Refusal(422, "unknown_head", stack=stack, layer=layer, head=head)
     longest = max(len(capture.manifest.src.tokens), len(capture.manifest.tgt.tokens))
     if longest > TOKENS:

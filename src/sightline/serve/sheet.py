@@ -5,7 +5,7 @@ Each formula stands with its value, so that the numbers are there too where noth
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from sightline.errors import ConfigError
 from sightline.inspection.pack import Array
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sightline.bundle import Bundle
     from sightline.inspection.capture import Capture
 
@@ -76,8 +78,6 @@ class _Head:
     """The numbers of a head: what is typed into the workbook, and what it must come to."""
 
     def __init__(self, capture: "Capture", bundle: "Bundle", stack: str, layer: int, head: int) -> None:
-        import torch
-
         from sightline.nn.cores import Cosine, ScaledDotProduct
 
         manifest = capture.manifest
@@ -103,13 +103,11 @@ class _Head:
         self.crossed, self.causal = info.q != info.k, info.causal
         self.d = attention.d_head
         tensors = capture.tensors
-        with torch.no_grad():
-            norm, before = block.self_norm, tensors[f"{part}.{layer}.resid_pre"]
-            if self.crossed:
-                norm, before = block.cross_norm, tensors[f"{part}.{layer}.resid_mid"]
-            x = norm(before) if block.norm_at == "pre" else before
-        self.x = _array(x)
+        self.x = _array(
+            tensors[f"{at}.x"] if f"{at}.x" in tensors else _normed(block, tensors, part, layer, self.crossed)
+        )
         self.memory = _array(tensors["memory"]) if self.crossed else self.x
+        self.values = _array(tensors[f"{at}.values"]) if f"{at}.values" in tensors else self.memory
         shared = head // (attention.n_heads // attention.n_kv_heads)
         self.w = {"Q": _rows(attention.q_proj, head, self.d)}
         self.w |= {
@@ -118,6 +116,16 @@ class _Head:
         self.rotary = manifest.model.position == "rotary" and not self.crossed
         self.sharpness = float(core.log_sharpness[head].detach().exp()) if isinstance(core, Cosine) else None
         self.z = _array(tensors[f"{at}.z"][head])
+
+
+def _normed(block: Any, tensors: "Mapping[str, Tensor]", part: str, layer: int, crossed: bool) -> "Tensor":
+    """What goes into an attention of a Transformer: the residual stream, after the norm where that comes first."""
+    import torch
+
+    norm, before = (block.cross_norm, "resid_mid") if crossed else (block.self_norm, "resid_pre")
+    x = tensors[f"{part}.{layer}.{before}"]
+    with torch.no_grad():
+        return norm(x) if block.norm_at == "pre" else x
 
 
 def _array(tensor: Any) -> Array:
@@ -145,21 +153,23 @@ class _Writer:
     def write(self) -> float:
         """Write all sheets; the largest difference between their result and the model's."""
         head, n = self.head, len(self.head.keys)
-        width = head.x.shape[1]
-        dims, inner = _counted(width), _counted(head.d)
-        self._sheet("X", self.queries, dims, head.x)
+        inner = _counted(head.d)
+        sources = {"Q": ("X", head.x), "K": ("X", head.x), "V": ("X", head.x)}
         if head.crossed:
-            self._sheet("Memory", self.keys, dims, head.memory)
-        for name in ("Q", "K", "V"):
-            self._sheet(f"W_{name}", inner, [*dims, self.words["bias"]], head.w[name])
-        last, after = _column(width), _column(width + 1)
+            sources |= {"K": ("Memory", head.memory), "V": ("Memory", head.memory)}
+            if head.values is not head.memory:
+                sources["V"] = "V_input", head.values
+        for source, x in dict(sources.values()).items():
+            self._sheet(source, self.queries if source == "X" else self.keys, _counted(x.shape[1]), x)
+        for name, (_, x) in sources.items():
+            self._sheet(f"W_{name}", inner, [*_counted(x.shape[1]), self.words["bias"]], head.w[name])
         found: dict[str, Array] = {}
-        for name in ("Q", "K", "V"):
-            source, x = ("X", head.x) if name == "Q" or not head.crossed else ("Memory", head.memory)
-            rows = self.queries if name == "Q" else self.keys
+        for name, (source, x) in sources.items():
+            rows, width = self.queries if name == "Q" else self.keys, x.shape[1]
+            last, after = _column(width), _column(width + 1)
 
-            def product(i: int, j: int, s: str = source, w: str = f"W_{name}") -> str:
-                return f"=SUMPRODUCT({s}!$B{i + 2}:${last}{i + 2},{w}!$B{j + 2}:${last}{j + 2})+{w}!${after}${j + 2}"
+            def product(i: int, j: int, s: str = source, w: str = f"W_{name}", last: str = last, b: str = after) -> str:
+                return f"=SUMPRODUCT({s}!$B{i + 2}:${last}{i + 2},{w}!$B{j + 2}:${last}{j + 2})+{w}!${b}${j + 2}"
 
             found[name] = x @ head.w[name][:, :-1].T + head.w[name][:, -1]
             self._sheet(name, rows, inner, found[name], product)

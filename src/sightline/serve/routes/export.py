@@ -17,7 +17,7 @@ async def export(
     id: str,
     form: Literal["html", "ttrace", "xlsx", "pharaoh"],
     lang: Literal["en", "zh"] = "en",
-    stack: Annotated[str, Query(max_length=40)] = "encoder.self_attn",
+    stack: Annotated[str | None, Query(max_length=40)] = None,
     layer: Place = None,
     head: Place = None,
     data: Literal["view", "run", "model"] = "run",

@@ -1,0 +1,261 @@
+"""Which words a system looks at while it writes a translation: pictures of one sentence, and the error against gold
+alignments.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sightline.bundle import Bundle
+from sightline.data.lines import open_lines
+from sightline.errors import DataError
+from sightline.inspection.alignment import Pieces, Place, Words, align, places
+from sightline.inspection.trace import trace
+from sightline.lab.parts import HeatMap, Said, Section, Table
+from sightline.lab.probes.fresh import Trained
+from sightline.metrics.alignment import AlignmentScores, Gold, alignment_error_rate, read_pharaoh
+
+CHOSEN_ON = 100
+"""Gold pairs on which the place is chosen that alignments are read at; they are not scored."""
+
+
+@dataclass(frozen=True)
+class GoldPairs:
+    """Sentence pairs in words, and what people say of each."""
+
+    pairs: list[tuple[Words, Words]]
+    gold: list[Gold]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a system looked at the source while it wrote a given translation, at one place."""
+
+    place: Place
+    src: list[str]
+    """Source tokens, the tag and the end among them."""
+    tgt: list[str]
+    """Tokens of the translation, without its end."""
+    weights: list[list[float]]
+    """For each token of the translation, over the source tokens."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How good the alignments are that are read at a place."""
+
+    place: Place
+    scores: AlignmentScores
+
+
+def read_gold(path: str | Path, first: int = 1) -> GoldPairs:
+    """Gold alignments, a line of links "3-4 1p2" for each pair, words counted from `first`; the pairs, "source |||
+    target" in words separated by blanks, are in the file of the same name that ends in .src-tgt.
+
+    Raises DataError naming the file and line that cannot be used.
+    """
+    path = Path(path)
+    text = path.with_suffix(".src-tgt")
+    pairs: list[tuple[Words, Words]] = []
+    for number, line in open_lines(text):
+        src, bar, tgt = line.partition("|||")
+        if not bar:
+            raise DataError(f'{text} line {number} has no "|||" between source and target: write "source ||| target".')
+        pairs.append((src.split(), tgt.split()))
+    gold = []
+    for number, line in open_lines(path):
+        try:
+            gold.append(read_pharaoh(line, first))
+        except DataError as error:
+            raise DataError(f"{path} line {number}: {error}") from error
+    if len(gold) != len(pairs):
+        raise DataError(
+            f"{path} has {len(gold):,} lines and {text} has {len(pairs):,}: there must be one for each pair."
+        )
+    return GoldPairs(pairs, gold)
+
+
+def has_attention(bundle: Bundle) -> bool:
+    """Whether its decoder looks at the source at all."""
+    return bool(places(bundle.model))
+
+
+def tag_of(bundle: Bundle, to: str) -> str:
+    """The tag of a target language for a model with tags, "" for one without."""
+    return to if bundle.tokenizer.tags else ""
+
+
+@torch.inference_mode()
+def looks(bundle: Bundle, src: Words, tgt: Words, to: str, where: Sequence[Place]) -> list[Look]:
+    """The attention to the source at each place, over a given translation. `to` is the tag of its language, "" for none.
+    At a place that is read where a word goes in ("r"), a token's row is that of the step after it was written.
+    """
+    tokenizer, model = bundle.tokenizer, bundle.model
+    source, target = Pieces.of(src, tokenizer.encode_src), Pieces.of(tgt, tokenizer.encode_tgt)
+    read = [*([tokenizer.tag_id(to)] if to else []), *source.ids, tokenizer.eos_id]
+    with trace(model, "decoder.*.cross_attn") as seen:
+        model.hidden(torch.tensor([read]), torch.tensor([[tokenizer.bos_id, *target.ids]]))
+    names = tokenizer.names_src(), tokenizer.names_tgt()
+    found = []
+    for place in where:
+        heads: Float[Tensor, "h t s"] = seen[f"decoder.{place.layer}.cross_attn"][0].float()
+        rows = heads.mean(dim=0) if place.head is None else heads[place.head]
+        first = int(place.after)
+        weights = rows[first : first + len(target.ids)]
+        words = [names[0][i] for i in read], [names[1][i] for i in target.ids]
+        found.append(Look(place, *words, weights.tolist()))
+    return found
+
+
+def told(look: Look) -> float:
+    """How much a row of the attention tells of which source token it is about, in nats: the mutual information of rows
+    and columns, if all rows are as probable. It is high where each row looks at few tokens, and different rows at
+    different ones; a head that looks at the same token always is as sharp, and tells nothing.
+    """
+    rows = torch.tensor(look.weights, dtype=torch.float64)
+    if not rows.numel():
+        return 0.0
+    return float(torch.special.entr(rows.mean(dim=0)).sum() - torch.special.entr(rows).sum(dim=1).mean())
+
+
+def sharpest(bundle: Bundle, src: Words, tgt: Words, to: str) -> Look:
+    """The attention of the place that tells most. Raises ValueError if the model has no attention to the source."""
+    where = places(bundle.model)
+    if not where:
+        raise ValueError("the model has no attention to the source")
+    return max(looks(bundle, src, tgt, to, where), key=told)
+
+
+def score_places(bundle: Bundle, data: GoldPairs, to: str, chosen_on: int = CHOSEN_ON) -> Scored:
+    """The place with the lowest alignment error rate on the first `chosen_on` pairs, and the scores there of the others:
+    chosen and scored on the same ones, the best of many heads would look better than it is.
+
+    Raises ValueError if there are no other pairs, or no attention.
+    """
+    if len(data.pairs) <= chosen_on:
+        raise ValueError(
+            f"{len(data.pairs)} pairs: there must be more than the {chosen_on} on which the place is chosen"
+        )
+    where = places(bundle.model)
+    if not where:
+        raise ValueError("the model has no attention to the source")
+    tried = align(bundle.model, bundle.tokenizer, data.pairs[:chosen_on], to, where)
+    rates = [alignment_error_rate(each, data.gold[:chosen_on]).error_rate for each in tried]
+    place = where[rates.index(min(rates))]
+    [found] = align(bundle.model, bundle.tokenizer, data.pairs[chosen_on:], to, [place])
+    return Scored(place, alignment_error_rate(found, data.gold[chosen_on:]))
+
+
+def diagonal(data: GoldPairs, chosen_on: int = CHOSEN_ON) -> AlignmentScores:
+    """What linking every target word to the source word at the same share of the sentence has: what any system should be
+    below.
+    """
+    found = [
+        frozenset((min(len(src) - 1, int((j + 0.5) * len(src) / len(tgt))), j) for j in range(len(tgt) if src else 0))
+        for src, tgt in data.pairs[chosen_on:]
+    ]
+    return alignment_error_rate(found, data.gold[chosen_on:])
+
+
+def alignment_section(
+    trained: Sequence[Trained],
+    pair: tuple[str, str],
+    to: str,
+    gold: str | Path | None = None,
+    chosen_on: int = CHOSEN_ON,
+) -> Section:
+    """The cross-attention of each system on one pair, in words separated by blanks, as pictures; with the path of gold
+    alignments between the same languages (see `read_gold`) also its error rates, which then choose the place that is
+    shown.
+
+    `to` is the target language. Raises DataError for gold alignments that cannot be used.
+    """
+    src, tgt = (side.split() for side in pair)
+    data = None if gold is None else read_gold(gold)
+    if data is not None and len(data.pairs) <= chosen_on:
+        raise DataError(
+            f"{gold} has {len(data.pairs):,} pairs, and {chosen_on:,} are needed to choose where alignments are read: give "
+            "more."
+        )
+    pictures: list[HeatMap] = []
+    rows: list[list[str | Said]] = []
+    blind: list[Said] = []
+    for name, bundle in trained:
+        tag = tag_of(bundle, to)
+        if not has_attention(bundle):
+            blind.append(name)
+            continue
+        if data is None:
+            look = sharpest(bundle, src, tgt, tag)
+        else:
+            found = score_places(bundle, data, tag, chosen_on)
+            [look] = looks(bundle, src, tgt, tag, [found.place])
+            rows.append([name, place_said(found.place), *_scores(found.scores)])
+        where = place_said(look.place)
+        title = Said(f"{name.en}: {where.en}", f"{name.zh}：{where.zh}")
+        pictures.append(HeatMap(title, look.tgt, look.src, look.weights))
+    tables = []
+    if data is not None:
+        rows.append([Said("the diagonal", "对角线"), Said("-", "-"), *_scores(diagonal(data, chosen_on))])
+        tables.append(_table(rows, len(data.pairs) - chosen_on, chosen_on))
+    return Section(
+        Said("Which word comes from which?", "哪个词来自哪个词？"),
+        [
+            Said(
+                "Rows are the tokens of the translation, columns those of the source; the darker a cell, the more the "
+                "decoder looked there. "
+                + (
+                    "Shown is the place (a head, or the mean of a layer's heads) with the lowest error rate on gold alignments."
+                    if data
+                    else "Shown is the place (a head, or the mean of a layer's heads) whose rows tell most about the source."
+                ),
+                "行是译文的词元，列是源句的词元；格子越深，解码器看得越多。"
+                + (
+                    "图中选取的位置（某个注意力头，或一层各头的平均）在人工对齐上错误率最低。"
+                    if data
+                    else "图中选取的位置（某个注意力头，或一层各头的平均）的各行最能说明源词。"
+                ),
+            ),
+            *(
+                Said(f"{name.en} has no attention: nothing shows.", f"{name.zh} 没有注意力：无可显示。")
+                for name in blind
+            ),
+        ],
+        [*pictures, *tables],
+    )
+
+
+def place_said(place: Place) -> Said:
+    """A place in words."""
+    if place.head is None:
+        en, zh = f"layer {place.layer}, mean of heads", f"第 {place.layer} 层各头平均"
+    else:
+        en, zh = f"layer {place.layer}, head {place.head}", f"第 {place.layer} 层第 {place.head} 头"
+    return Said(
+        f"{en}, {'reading' if place.after else 'writing'} the word", f"{zh}，{'读入' if place.after else '写出'}该词时"
+    )
+
+
+def _scores(scores: AlignmentScores) -> list[str | Said]:
+    return [f"{scores.error_rate:.1f}", f"{scores.precision:.1f}", f"{scores.recall:.1f}"]
+
+
+def _table(rows: Sequence[Sequence[str | Said]], scored: int, chosen_on: int) -> Table:
+    return Table(
+        Said(
+            f"Alignment error rate, one direction, {scored} gold pairs (the place was chosen on {chosen_on} others)",
+            f"对齐错误率（单方向，{scored} 个人工对齐句对；位置在另外 {chosen_on} 对上选定）",
+        ),
+        [
+            Said("System", "系统"),
+            Said("Read at", "读取位置"),
+            Said("Error rate, %", "错误率（%）"),
+            Said("Precision, %", "精确率（%）"),
+            Said("Recall, %", "召回率（%）"),
+        ],
+        rows,
+    )
