@@ -62,8 +62,8 @@ def why_attention(
 ) -> None:
     """Train the Transformer and what came before it, as large and for as long, and write a page of what is seen.
 
-    The full experiment takes Multi30k's folder: data.path=DIR. What is trained already is not trained again. Ctrl-C saves; the same
-    command goes on.
+    The full experiment takes Multi30k's folder: data.path=DIR. What is trained already is not trained again. Ctrl-C saves;
+    the same command goes on.
     """
     import shlex
     from dataclasses import replace

@@ -28,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Curve:
-    """BLEU on the validation set as training goes on: the mean of a system's runs, at the places of its first run's validations."""
+    """BLEU on the validation set as training goes on: the mean of a system's runs, where its first run was validated."""
 
     minutes: list[float]
     tokens: list[float]

@@ -1,5 +1,5 @@
-"""The experiment "why attention": the Transformer and what came before it, on the same data, with the same number of parameters and
-for the same time.
+"""The experiment "why attention": the Transformer and what came before it, on the same data, with as many parameters and for as
+long.
 """
 
 from sightline.data.survey import Progress
@@ -12,8 +12,8 @@ from sightline.lab.sections.budget import budget
 NAME = "why-attention"
 TITLE = Said("Why attention won", "注意力为什么赢了")
 LEAD = Said(
-    "The Transformer and what came before it, trained by the same program on the same text with the same number of parameters and for "
-    "the same time. What follows was measured, not copied; where the Transformer does not win, it says so.",
+    "The Transformer and what came before it, trained by the same program on the same text with the same number of parameters "
+    "and for the same time. What follows was measured, not copied; where the Transformer does not win, it says so.",
     "Transformer 和它的前辈，用同一个程序、同样的语料、同样的参数量、同样的时间训练。下面都是实测结果，不是抄来的；"
     "Transformer 没有赢的地方也照实写出来。",
 )

@@ -18,8 +18,8 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
             f"{scale.minutes:g} minutes each, and have the same number of parameters: {min(sizes):,} to {max(sizes):,}, at most "
             f"{off:.1%} from the Transformer's (up to {CLOSE:.0%} would count as the same). What the minutes buy depends on the "
             "machine below and on how well each layer is written for it.",
-            f"所有系统用同样的数据（{scale.recipe}）、同样的分词器、训练程序、搜索和评分方法，各训练 {scale.minutes:g} 分钟，参数量也相同："
-            f"{min(sizes):,} 到 {max(sizes):,}，与 Transformer 最多差 {off:.1%}（{CLOSE:.0%} 以内算相同）。"
+            f"所有系统用同样的数据（{scale.recipe}）、同样的分词器、训练程序、搜索和评分方法，各训练 {scale.minutes:g} 分钟，"
+            f"参数量也相同：{min(sizes):,} 到 {max(sizes):,}，与 Transformer 最多差 {off:.1%}（{CLOSE:.0%} 以内算相同）。"
             "同样的分钟数能换来多少训练，取决于下面写的机器，也取决于各种层在这台机器上实现得好不好。",
         )
     ]
@@ -27,10 +27,10 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
     if scale.rates:
         text.append(
             Said(
-                f"Each was tuned alike: {len(scale.rates)} trials of {scale.trial_minutes:g} minutes with other learning rates; the "
-                "one with the least validation loss was taken. Here are all of them.",
-                f"各系统的调参机会相同：用不同的学习率各做 {len(scale.rates)} 次试验，每次 {scale.trial_minutes:g} 分钟，取验证损失最小的。"
-                "全部试验列在这里。",
+                f"Each was tuned alike: {len(scale.rates)} trials of {scale.trial_minutes:g} minutes with other learning rates; "
+                "the one with the least validation loss was taken. Here are all of them.",
+                f"各系统的调参机会相同：用不同的学习率各做 {len(scale.rates)} 次试验，每次 {scale.trial_minutes:g} 分钟，"
+                "取验证损失最小的。全部试验列在这里。",
             )
         )
         parts = [_trials(list(experiment.tried()))]

@@ -27,9 +27,9 @@ def lengths(found: Comparison) -> Section:
     ]
     text = [
         Said(
-            "A model without attention must carry a sentence in one vector of fixed size, and a long one suffers (Cho et al. 2014; "
-            "Bahdanau et al. 2015, figure 2). Here is what these systems do: BLEU by the length of the source, at the mean length "
-            "of each group; the bands hold 95 % of the scores of resampled sentences.",
+            "A model without attention must carry a sentence in one vector of fixed size, and a long one suffers (Cho et al. "
+            "2014; Bahdanau et al. 2015, figure 2). Here is what these systems do: BLEU by the length of the source, at the mean "
+            "length of each group; the bands hold 95 % of the scores of resampled sentences.",
             "没有注意力的模型要把整句话压进一个固定大小的向量，长句会吃亏（Cho 等 2014；Bahdanau 等 2015，图 2）。"
             "这里是这些系统的实际表现：按源句长度分组的 BLEU，画在每组的平均长度处；色带包含重采样后 95% 的分数。",
         )

@@ -95,28 +95,28 @@ def _earlier(found: Comparison, transformer: Outcome) -> list[Said]:
             told.append(
                 Said(
                     f"{en}, {ahead.en} is ahead of it by {gap:.2f} BLEU on the validation set",
-                    f"{zh}，{ahead.zh}在验证集上领先 {gap:.2f} BLEU",
+                    f"{zh}，{ahead.zh} 在验证集上领先 {gap:.2f} BLEU",
                 )
             )
     return told
 
 
 def _by_length(found: Comparison, transformer: Outcome) -> list[Said]:
-    """Groups of sentences in which another has the higher score."""
+    """Groups of sentences in which another has the higher score, told by who that is."""
     own = found.lengths[found.outcomes.index(transformer)]
-    told = []
+    ahead: dict[Said, list[tuple[str, float]]] = {}
     for i, bucket in enumerate(own):
         others = [(buckets[i].bleu, each.name) for each, buckets in zip(found.outcomes, found.lengths, strict=True)]
-        score, ahead = max(others, key=lambda each: each[0])
-        if bucket.n >= FEW and ahead != transformer.name and score > bucket.bleu:
-            gap = score - bucket.bleu
-            told.append(
-                Said(
-                    f"on sources of {name(bucket)} tokens ({bucket.n} sentences), {ahead.en} is ahead by {gap:.1f} BLEU",
-                    f"源句为 {name(bucket)} 个词元时（{bucket.n} 句），{ahead.zh}领先 {gap:.1f} BLEU",
-                )
-            )
-    return told
+        score, who = max(others, key=lambda each: each[0])
+        if bucket.n >= FEW and score > bucket.bleu:
+            ahead.setdefault(who, []).append((name(bucket), score - bucket.bleu))
+    return [
+        Said(
+            f"on sources of {', '.join(f'{group} tokens (by {gap:.1f} BLEU)' for group, gap in groups)}, {who.en} is ahead",
+            f"源句为 {'、'.join(f'{group} 个词元（高 {gap:.1f} BLEU）' for group, gap in groups)}时，{who.zh} 领先",
+        )
+        for who, groups in ahead.items()
+    ]
 
 
 def _cost(found: Comparison, transformer: Outcome) -> list[Said]:
@@ -137,7 +137,7 @@ def _cost(found: Comparison, transformer: Outcome) -> list[Said]:
         told.append(
             Said(
                 f"{least.name.en} takes {times:.2f} times fewer operations for each target token",
-                f"{least.name.zh}每个目标词元的运算量只有它的 {1 / times:.2f} 倍",
+                f"{least.name.zh} 每个目标词元的运算量只有它的 {1 / times:.2f} 倍",
             )
         )
     return told
