@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from sightline.errors import ConfigError, nearest
-from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.convolutional import (
+    Convolutional,
+    ConvolutionalDecoder,
+    ConvolutionalEncoder,
+    ConvolutionalLayer,
+)
 from sightline.models.encoder_decoder import EncoderDecoder
 from sightline.models.recurrent import Recurrent, RecurrentDecoder, RecurrentEncoder, StateBridge
 from sightline.models.sequence_to_sequence import AnyModel
@@ -20,9 +26,15 @@ from sightline.nn.dropout import Dropout, SharedDropout
 from sightline.nn.embed import TokenEmbedding
 from sightline.nn.feedforward import FEEDFORWARDS
 from sightline.nn.heads import VocabularyHead
+from sightline.nn.mixers import GatedConvolution
 from sightline.nn.norm import NORMS
-from sightline.nn.position import POSITIONS, Position
+from sightline.nn.position import POSITIONS, Learned, Position
 from sightline.nn.recurrent import CELLS, AttentiveLayer, Cell, RecurrentDecoderLayer, RecurrentEncoderLayer
+
+FIRST_EMBEDDINGS = 0.1
+"""Spread of the first embeddings of convolutional models (Gehring et al. 2017, section 3.5): products of queries and keys, which
+are not scaled, are small with it.
+"""
 
 
 def _load_class(path: str, base: type, key: str) -> type:
@@ -170,9 +182,31 @@ def _recurrent(config: RecurrentConfig, src_vocab_size: int, tgt_vocab_size: int
     return Recurrent(src_embed, tgt_embed, encoder, decoder, head, bridge)
 
 
+def _convolutional(config: ConvolutionalConfig, src_vocab_size: int, tgt_vocab_size: int) -> Convolutional:
+    d_model, dropout = config.d_model, config.residual_dropout
+
+    def embedding(size: int) -> TokenEmbedding:
+        position = POSITIONS[config.position](d_model, config.max_len, config.n_heads)
+        if isinstance(position, Learned):
+            nn.init.normal_(position.weight, 0.0, FIRST_EMBEDDINGS)
+        return TokenEmbedding(size, d_model, position, config.embedding_dropout, 1.0, FIRST_EMBEDDINGS)
+
+    def layer(cross: bool) -> ConvolutionalLayer:
+        conv = GatedConvolution(d_model, config.kernel_size, config.weight_norm, dropout)
+        cross_attn = CrossAttention(d_model, config.n_heads, build_core(config), None, config.bias) if cross else None
+        return ConvolutionalLayer(conv, cross_attn, dropout)
+
+    src_embed, tgt_embed = embedding(src_vocab_size), embedding(tgt_vocab_size)
+    encoder = ConvolutionalEncoder([layer(False) for _ in range(config.n_encoder_layers)], d_model)
+    decoder = ConvolutionalDecoder([layer(True) for _ in range(config.n_decoder_layers)], d_model, dropout)
+    head = VocabularyHead(tgt_vocab_size, d_model, config.output_bias)
+    return Convolutional(src_embed, tgt_embed, encoder, decoder, head)
+
+
 FAMILIES: dict[type[ModelConfig], Callable[[Any, int, int], AnyModel]] = {
     TransformerConfig: _transformer,
     RecurrentConfig: _recurrent,
+    ConvolutionalConfig: _convolutional,
 }
 """What makes a model of each family, before embeddings are shared and matrices drawn."""
 

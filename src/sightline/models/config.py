@@ -54,7 +54,7 @@ class ModelConfig(Settings):
     embedding_dropout: DropoutShare = 0.1
     """On embeddings with positions."""
     residual_dropout: DropoutShare = 0.1
-    """On what each sublayer adds; in recurrent models on what each layer gives."""
+    """On what each sublayer adds; in recurrent models on what each layer gives, in convolutional ones on what each reads."""
     attention_dropout: DropoutShare = 0.0
     """On attention weights."""
 
@@ -170,10 +170,17 @@ class ConvolutionalConfig(ModelConfig):
     """Tokens that a convolution sees at a time; an odd number."""
     attention: str | dict[str, Any] = "plain-dot"
     """As in a Transformer; the paper's is not scaled."""
-    position: Annotated[str, _one_of(("learned", "sinusoidal", "none"))] = "learned"
-    """How order is told: learned (the paper), sinusoidal, none; the convolutions tell some of it anyway."""
+    position: Annotated[str, _one_of(("learned", "none"))] = "learned"
+    """How order is told: learned (the paper) or none; the convolutions tell some of it anyway."""
     weight_norm: bool = True
-    """Weight normalisation (Salimans and Kingma 2016), as in the paper."""
+    """Weight normalisation of the convolutions (Salimans and Kingma 2016), as in the paper."""
+    init_std: float | None = Field(default=None, gt=0)
+    """Spread of the first matrices and embeddings, the convolutions' apart; none: Xavier uniform, embeddings with 0.1 (section
+    3.5)."""
+    embedding_dropout: DropoutShare = 0.2
+    """On embeddings with positions."""
+    residual_dropout: DropoutShare = 0.2
+    """On what each convolution reads, and on what the decoder tells."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ConvolutionalConfig":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 
 CORES = ("dot", "cosine")
 """The attentions whose tensors are known here; others may hold anything."""
@@ -53,6 +53,8 @@ def least_parameters(config: ModelConfig) -> int:
         return layers * (2 * d * d + 2 * d * config.d_ff)  # queries and outputs, and the feed-forward network
     if isinstance(config, RecurrentConfig):
         return layers * config.width * config.width  # what a state gives to the next
+    if isinstance(config, ConvolutionalConfig):
+        return layers * 2 * config.kernel_size * d * d
     return layers * d * d
 
 

@@ -94,16 +94,23 @@ class CrossAttention(_Attention):
     ) -> None:
         super().__init__(d_model, n_heads, core, n_kv_heads, bias, d_memory)
 
-    def project(self, memory: Float[Tensor, "b s m"]) -> KeyValues:
-        """The keys and values [b, h, s, d] of the memory."""
-        return KeyValues(self._split(self.k_proj(memory)), self._split(self.v_proj(memory)))
+    def project(self, memory: Float[Tensor, "b s n"], values: Float[Tensor, "b s n"] | None = None) -> KeyValues:
+        """The keys and values [b, h, s, d] of the memory; values come from `values`, if they are others."""
+        return KeyValues(
+            self._split(self.k_proj(memory)), self._split(self.v_proj(memory if values is None else values))
+        )
 
     def forward(
-        self, x: Float[Tensor, "b t m"], memory: Float[Tensor, "b s m"], mask: Mask, cache: MemoryCache | None = None
+        self,
+        x: Float[Tensor, "b t m"],
+        memory: Float[Tensor, "b s n"],
+        mask: Mask,
+        cache: MemoryCache | None = None,
+        values: Float[Tensor, "b s n"] | None = None,
     ) -> Float[Tensor, "b t m"]:
-        """Each position of `x` looks at the positions of `memory` that `mask` allows."""
+        """Each position of `x` looks at the positions of `memory` that `mask` allows, and sees them or `values`."""
         q = self._split(self.q_proj(x))
-        held = self.project(memory) if cache is None else cache.once(lambda: self.project(memory))
+        held = self.project(memory, values) if cache is None else cache.once(lambda: self.project(memory, values))
         if cache is not None and cache.watched:
             cache.weights = self.core.weights(q, self._for_all_heads(held.k), mask)
         return self._attend(q, held, mask)
