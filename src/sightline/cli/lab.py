@@ -72,6 +72,7 @@ def why_attention(
 
     from sightline.cli.compare import write_report
     from sightline.cli.display import say
+    from sightline.lab import probing
     from sightline.lab.experiment import Experiment, Stopped, chosen
     from sightline.lab.why_attention import FULL, NAME, QUICK, full_contenders, quick_contenders
     from sightline.lab.why_attention import why_attention as tell
@@ -95,11 +96,50 @@ def why_attention(
     command = shlex.join(["sightline", "lab", NAME, *given])
     with Screen(console) as screen:
         try:
-            report = tell(experiment, screen.train, command, screen.stage)
+            report = tell(experiment, screen.train, probing.QUICK if quick else probing.FULL, command, screen.stage)
         except Stopped as stopped:
             say(console, f"{stopped} To go on: {command}")
             raise typer.Exit(130) from None
     write_report(report, folder, console)
+
+
+@app.command("permutation", short_help="The same words in another order.")
+def permutation(
+    sentence: Annotated[
+        str, typer.Argument(metavar="SENTENCE", help="Whose first and last words are exchanged.")
+    ] = "Tom hit Jerry",
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a trained model, which may be given several times; the built-in one without it.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="LANG", help="Target language, for models with several; the first of them without it."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("runs/permutation"),
+) -> None:
+    """Exchange two words, and see what models with positions and without make of it: as numbers and as translations."""
+    import shlex
+
+    from rich.console import Console
+
+    from sightline.bundle import load_bundle
+    from sightline.cli.compare import write_report
+    from sightline.lab.parts import Said
+    from sightline.lab.permutation import NAME
+    from sightline.lab.permutation import permutation as tell
+    from sightline.runtime.translator import BUILTIN
+
+    folders = model or [BUILTIN]
+    trained = [(Said(name, name), load_bundle(folder)) for folder in folders for name in [folder.resolve().name]]
+    tags = trained[0][1].tokenizer.tags
+    words = ["sightline", "lab", NAME, sentence, *(w for each in model or [] for w in ("--model", str(each)))]
+    words += [*(["--to", to] if to else []), "--out", str(out)]
+    report = tell(trained, sentence, to or (tags[0] if tags else ""), shlex.join(words))
+    write_report(report, out, Console())
 
 
 class Screen:

@@ -21,7 +21,7 @@ class Axis:
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, log: bool, from_zero: bool = False) -> "Axis":
-        """That holds all finite values (a logarithmic one all above zero); with `from_zero` also zero, where that costs little."""
+        """That holds all finite values (a logarithmic one all above zero); with `from_zero` zero too where it costs little."""
         seen = sorted({value for value in values if math.isfinite(value) and (value > 0 or not log)}) or [1.0]
         low, high = seen[0], seen[-1]
         if log:

@@ -7,6 +7,7 @@ from sightline.data.survey import Progress
 from sightline.lab.comparison import Comparison
 from sightline.lab.measured import Outcome, Results, TestSet, common_test_set
 from sightline.lab.parts import Said, Section
+from sightline.lab.probing import probed, trained_probes
 from sightline.lab.report import Kept, Report, Shown
 from sightline.lab.sections.headline import headline
 from sightline.lab.sections.learning import learning
@@ -67,7 +68,9 @@ def compare(
     Raises ConfigError as `compare_systems`.
     """
     found = compare_systems(systems, folder / "results", to, progress)
-    lead, sections = sections_of(found, Kept(folder / "sections", command))
+    kept = Kept(folder / "sections", command)
+    lead, sections = sections_of(found, kept)
+    sections += probed(trained_probes(found), found, kept, None, progress)
     names = [each.name for each in found.outcomes]
     title = Said(f"Compared: {', '.join(n.en for n in names)}", f"比较：{'、'.join(n.zh for n in names)}")
     return Report("compare", title, lead, sections)

@@ -3,8 +3,9 @@
 The colours are those of Okabe and Ito (2008), which colour-blind people tell apart.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -56,14 +57,19 @@ class Look:
 
 
 class Looks:
-    """The look of each series of a report: the same wherever its name appears."""
+    """The looks of the series of a report. Those of its first chart keep theirs wherever their names appear."""
 
     def __init__(self) -> None:
-        self._known: dict[Said, Look] = {}
+        self._kept: dict[Said, Look] = {}
 
-    def of(self, name: Said) -> Look:
-        """The look of a name, the next one that is free for a new name."""
-        return self._known.setdefault(name, Look(len(self._known)))
+    def of(self, names: Sequence[Said]) -> dict[Said, Look]:
+        """The look of each series of a chart: its own, or one that no other there has."""
+        found = {name: self._kept[name] for name in names if name in self._kept}
+        taken = {look.number for look in found.values()}
+        free = (number for number in itertools.count() if number not in taken)
+        found |= {name: Look(next(free)) for name in dict.fromkeys(names) if name not in found}
+        self._kept = self._kept or found
+        return found
 
 
 @dataclass
@@ -139,11 +145,12 @@ def line_chart(chart: LineChart, looks: Looks, languages: Sequence[str]) -> str:
     drawing.text((left + right) / 2, bottom + 40, chart.x, ' text-anchor="middle"')
     middle = (top + bottom) / 2
     drawing.text(13, middle, chart.y, f' text-anchor="middle" transform="rotate(-90 13 {middle})"')
+    seen = looks.of([line.name for line in chart.lines])
     for line in chart.lines:
-        _band(drawing, line, looks.of(line.name), x, y)
+        _band(drawing, line, seen[line.name], x, y)
     for line in chart.lines:
-        _curve(drawing, line, looks.of(line.name), x, y)
-    height = _legend(drawing, [line.name for line in chart.lines], looks, left - 40, bottom + 64)
+        _curve(drawing, line, seen[line.name], x, y)
+    height = _legend(drawing, seen, left - 40, bottom + 64)
     return drawing.finished(WIDTH, height, chart.title)
 
 
@@ -207,11 +214,10 @@ def _curve(drawing: Drawing, line: Line, look: Look, x: Axis, y: Axis) -> None:
     drawing.add("</g>")
 
 
-def _legend(drawing: Drawing, names: Sequence[Said], looks: Looks, left: float, top: float) -> float:
+def _legend(drawing: Drawing, looks: Mapping[Said, Look], left: float, top: float) -> float:
     """Names with their looks, in as many rows as they take. Returns where they end."""
     x, y = left, top
-    for name in names:
-        look = looks.of(name)
+    for name, look in looks.items():
         width = 44 + max(wide(words) for _, words in told(name, drawing.languages))
         if x > left and x + width > WIDTH:
             x, y = left, y + 22

@@ -7,20 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.data.evaluation import Example
 from sightline.errors import ConfigError
 from sightline.files import write_atomically
 from sightline.lab.parts import Said
+from sightline.lab.probes.complexity import operations_per_token
 from sightline.lab.system import FinishedRun, Point, System
 from sightline.metrics.settings import MetricSettings
 from sightline.metrics.translation import evaluate_translations
-from sightline.models.sequence_to_sequence import AnyModel
 from sightline.tasks.search import translate
-
-LENGTH = 24
-"""Tokens on each side for which operations are counted."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Measured:
     translations: list[str]
     parameters: int
     flops: float
-    """Operations of matrix products of a forward pass for each target token, its share of the source's included."""
+    """Operations of matrix products of a forward pass for each target token: see `operations_per_token`."""
     tokens_per_second: float
     """Target tokens a second in training."""
     minutes: float
@@ -169,7 +165,7 @@ def measure(run: FinishedRun, test: TestSet) -> Measured:
         chrf=scores.chrf,
         translations=hyps,
         parameters=sum(p.numel() for p in bundle.model.parameters()),
-        flops=flops_per_target_token(bundle.model),
+        flops=operations_per_token(bundle.model),
         tokens_per_second=run.tokens_per_second(),
         minutes=state.seconds / 60,
         tokens=state.tokens,
@@ -177,14 +173,3 @@ def measure(run: FinishedRun, test: TestSet) -> Measured:
         threads=state.threads,
         curve=run.curve(),
     )
-
-
-def flops_per_target_token(model: AnyModel) -> float:
-    """Operations (a multiplication and an addition are two) of the matrix products and convolutions of a forward pass over a pair
-    of `LENGTH` tokens on each side, the output layer included, divided by the target tokens. What works number by number, such as
-    the tanh of additive attention, is not counted.
-    """
-    tokens = torch.full((1, LENGTH), model.eos_id, device=model.device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(tokens, tokens)
-    return counter.get_total_flops() / LENGTH

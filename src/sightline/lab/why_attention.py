@@ -6,6 +6,8 @@ from sightline.data.survey import Progress
 from sightline.lab.compare import compare_systems, sections_of
 from sightline.lab.experiment import Contender, Experiment, Scale, Train
 from sightline.lab.parts import Said
+from sightline.lab.probes.fresh import CLASSICS
+from sightline.lab.probing import Size, all_probes, probed
 from sightline.lab.report import Kept, Report
 from sightline.lab.sections.budget import budget
 
@@ -29,22 +31,22 @@ FULL = Scale(recipe="multi30k-en-de-tok", minutes=30.0, seeds=3, settings=QUIET,
 
 
 def contenders(model: str, d_model: int, dropout: float, few: bool) -> list[Contender]:
-    """The Transformer, whose table [model] is given, and its predecessors with embeddings of its width and a dropout of theirs; with
-    `few` they are validated as often as a training of a minute wants.
+    """The Transformer, whose table [model] is given, and its predecessors with embeddings of its width and a dropout of
+    theirs; with `few` they are validated as often as a training of a minute wants.
     """
     shared = f"d_model = {d_model}, embedding_dropout = {dropout}, residual_dropout = {dropout}"
     adam = ("train.optimizer=adamw", "train.weight_decay=0.01", "train.lr=0.002")
     every = {"transformer": 150, "recurrent": 50, "convolutional": 100} if few else dict.fromkeys(_FAMILIES, 500)
 
-    def recurrent(key: str, name: Said, more: str, headline: bool = False) -> Contender:
+    def recurrent(key: str, more: str, headline: bool = False) -> Contender:
         table = f'{{ kind = "recurrent", {shared}, {more} }}'
         settings = (*adam, f"train.validate_every={every['recurrent']}")
-        return Contender(key, name, table, "d_state", settings, headline)
+        return Contender(key, CLASSICS[key][0], table, "d_state", settings, headline)
 
     return [
         Contender(
             "transformer",
-            Said("Transformer", "Transformer"),
+            CLASSICS["transformer"][0],
             model,
             "",
             (f"train.validate_every={every['transformer']}",),
@@ -52,24 +54,21 @@ def contenders(model: str, d_model: int, dropout: float, few: bool) -> list[Cont
         ),
         recurrent(
             "gru-additive",
-            Said("GRU, additive attention", "GRU，加性注意力"),
             'cell = "gru", attention = "additive"',
             headline=True,
         ),
-        recurrent("gru", Said("GRU, no attention", "GRU，无注意力"), 'cell = "gru", attention = "none"'),
+        recurrent("gru", 'cell = "gru", attention = "none"'),
         recurrent(
             "lstm-general",
-            Said("LSTM, general attention", "LSTM，双线性注意力"),
             'cell = "lstm", attention = "general", attend = "after"',
         ),
         recurrent(
             "elman-additive",
-            Said("Elman network, additive attention", "Elman 网络，加性注意力"),
             'cell = "elman", attention = "additive"',
         ),
         Contender(
             "conv",
-            Said("Convolutions", "卷积网络"),
+            CLASSICS["conv"][0],
             f'{{ kind = "convolutional", {shared} }}',
             "d_model",
             (*adam, f"train.validate_every={every['convolutional']}"),
@@ -95,8 +94,10 @@ def full_contenders() -> list[Contender]:
     return contenders(model, 128, 0.3, few=False)
 
 
-def why_attention(experiment: Experiment, train: Train, command: str, progress: Progress | None = None) -> Report:
-    """Train what is missing, score all, and tell it.
+def why_attention(
+    experiment: Experiment, train: Train, size: Size, command: str, progress: Progress | None = None
+) -> Report:
+    """Train what is missing, score all, probe all, and tell it.
 
     Raises what `Experiment.carry_out` raises.
     """
@@ -104,5 +105,6 @@ def why_attention(experiment: Experiment, train: Train, command: str, progress: 
     found = compare_systems(experiment.carry_out(train, progress), folder / "results", progress=progress)
     kept = Kept(folder / "sections", command)
     lead, sections = sections_of(found, kept)
+    probes = probed(all_probes(found, size), found, kept, size, progress)
     rules = kept.section("budget", found.made_of(), lambda: budget(experiment, found.outcomes))
-    return Report(NAME, TITLE, [LEAD, *lead], [*sections, rules])
+    return Report(NAME, TITLE, [LEAD, *lead], [*sections, *probes, rules])

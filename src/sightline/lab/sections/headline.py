@@ -1,8 +1,9 @@
 """The table of the report: what each system is worth, and what it took."""
 
 from sightline.lab.comparison import Comparison
-from sightline.lab.measured import LENGTH, Outcome
+from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section, Table
+from sightline.lab.probes.complexity import SENTENCE
 from sightline.metrics.translation import BleuInterval
 
 HEAD = (
@@ -36,10 +37,10 @@ def headline(found: Comparison) -> Section:
             + ("；训练多次时，是其中最低和最高的分数，BLEU 取平均。" if several else "。"),
         ),
         Said(
-            f"MFLOP: millions of operations of the matrix products of a forward pass over {LENGTH} tokens on each side, "
+            f"MFLOP: millions of operations of the matrix products of a forward pass over {SENTENCE} tokens on each side, "
             "output layer included, for each target token. Tokens are target tokens, without padding; minutes are those of "
             "training with its validations.",
-            f"MFLOP：一次前向计算中矩阵乘法的运算量（百万次），两边各 {LENGTH} 个词元，含输出层，平摊到每个目标词元。"
+            f"MFLOP：一次前向计算中矩阵乘法的运算量（百万次），两边各 {SENTENCE} 个词元，含输出层，平摊到每个目标词元。"
             "词元指目标端词元，不算填充；分钟数包括训练途中的验证。",
         ),
     ]
