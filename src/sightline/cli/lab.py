@@ -106,13 +106,13 @@ def why_attention(
 @app.command("permutation", short_help="The same words in another order.")
 def permutation(
     sentence: Annotated[
-        str, typer.Argument(metavar="SENTENCE", help="Whose first and last words are exchanged.")
+        str, typer.Argument(metavar="SENTENCE", help="Its first and last words are exchanged.")
     ] = "Tom hit Jerry",
     model: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of a trained model, which may be given several times; the built-in one without it.",
+            help="A trained model; may be given several times. Without it the built-in one.",
         ),
     ] = None,
     to: Annotated[

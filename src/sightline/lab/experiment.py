@@ -229,7 +229,8 @@ def check_same(folder: Path, recipe: Recipe) -> bool:
 
 
 def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int) -> ModelConfig:
-    """The model with the `width` (a multiple of 8 that its heads divide) whose number of parameters is nearest to `wanted`.
+    """The model with the `width` whose number of parameters is nearest to `wanted`: a multiple of 8 for each head, or where none of
+    those comes near, of its heads.
 
     Raises ConfigError if none comes near.
     """
@@ -237,20 +238,24 @@ def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int
     def sized(value: int) -> ModelConfig:
         return type(model).model_validate({**model.model_dump(), width: value})
 
-    unit = 8 * model.n_heads
-    low, high = 1, 2
-    while _parameters(sized(high * unit), vocab_size) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _parameters(sized(middle * unit), vocab_size) < wanted else (low, middle)
-    found = min((sized(n * unit) for n in (low, high)), key=lambda each: abs(_parameters(each, vocab_size) - wanted))
-    if (share := abs(_parameters(found, vocab_size) / wanted - 1)) > CLOSE:
-        raise ConfigError(
-            f"No model.{width} gives the {model.model_dump()['kind']} model {wanted:,} parameters: the nearest is off by "
-            f"{share:.0%}. Give it fewer layers, or all a larger model."
-        )
-    return found
+    def off(each: ModelConfig) -> float:
+        return abs(_parameters(each, vocab_size) / wanted - 1)
+
+    found = model
+    for unit in (8 * model.n_heads, model.n_heads):
+        low, high = 1, 2
+        while _parameters(sized(high * unit), vocab_size) < wanted:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _parameters(sized(middle * unit), vocab_size) < wanted else (low, middle)
+        found = min((sized(n * unit) for n in (low, high)), key=off)
+        if off(found) <= CLOSE:
+            return found
+    raise ConfigError(
+        f"No model.{width} gives the {model.model_dump()['kind']} model {wanted:,} parameters: the nearest is off by "
+        f"{off(found):.0%}. Give it fewer layers, or all a larger model."
+    )
 
 
 def _parameters(model: ModelConfig, vocab_size: int) -> int:

@@ -32,7 +32,7 @@ def permutation(models: Sequence[tuple[Said, Bundle]], sentence: str, to: str, c
     untrained = classics(list(CLASSICS), PARAMETERS, VOCABULARY)
     section = permutation_section(untrained, models, sentence, to)
     lead = Said(
-        "Attention by itself sees a bag of words. What tells it their order is added to the embeddings, or turns queries and keys.",
+        "Attention by itself sees a bag of words. What tells their order is added to the embeddings, or turns queries and keys.",
         "注意力本身只看到一袋子词。词序是靠加在词嵌入上的、或者旋转查询和键的位置信息告诉它的。",
     )
     title = Said("Tom hit Jerry, Jerry hit Tom", "Tom hit Jerry 与 Jerry hit Tom")
