@@ -1,12 +1,11 @@
 """Finished runs and systems, a second each, for everything that compares."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from sightline.lab.experiment import Contender, Scale
-from sightline.lab.measured import Measured, Outcome, TestSet
+from sightline.lab.measured import Measured
 from sightline.lab.parts import Said
 from sightline.lab.system import FinishedRun, System, systems_of
 from sightline.training.loop import fit
@@ -69,9 +68,6 @@ def contenders() -> list[Contender]:
 def scale() -> Scale:
     """Runs of a second, two of the Transformer, and no trials."""
     return Scale("copy", minutes=5.0, seeds=2, settings=TINY)
-
-
-Made = Callable[[dict[str, Sequence[list[str]]], Sequence[Sequence[str]], Sequence[str]], tuple[list[Outcome], TestSet]]
 
 
 @pytest.fixture

@@ -127,8 +127,8 @@ def _cost(found: Comparison, transformer: Outcome) -> list[Said]:
         times = fastest.mean("tokens_per_second") / transformer.mean("tokens_per_second")
         told.append(
             Said(
-                f"{fastest.name.en} trains {times:.2f} times as many tokens a second",
-                f"{fastest.name.zh}的训练速度是它的 {times:.2f} 倍",
+                f"{fastest.name.en} trains on {times:.2f} times as many tokens a second",
+                f"{fastest.name.zh} 每秒训练的词元是它的 {times:.2f} 倍",
             )
         )
     least = min(found.outcomes, key=lambda each: each.first.flops)
