@@ -72,5 +72,7 @@ class GatedConvolution(nn.Module):
     def _weight(self) -> Float[Tensor, "2m km"]:
         if self.length is None:
             return self.weight
-        norm = torch.linalg.vector_norm(self.weight, dim=1, keepdim=True, dtype=torch.float32)
+        norm = torch.linalg.vector_norm(
+            self.weight, dim=1, keepdim=True, dtype=torch.promote_types(self.weight.dtype, torch.float32)
+        )
         return self.weight * (self.length[:, None] / norm).to(self.weight.dtype)

@@ -25,7 +25,7 @@ from sightline.lab.probes.alignment import (
 from sightline.lab.probes.fresh import Trained
 from sightline.metrics.alignment import alignment_error_rate
 
-SRC, TGT = ["a", "dog", "runs", "through", "the", "snow", "."], ["the", "snow", "saw", "a", "dog"]
+SRC, TGT = ["a", "dog", "saw", "tom", "."], ["the", "snow", "saw", "a", "dog"]
 
 
 @pytest.fixture

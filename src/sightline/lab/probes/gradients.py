@@ -66,8 +66,8 @@ def gradient_by_distance(
     The norm is the Euclidean one over the m numbers, averaged over the rows.
 
     With n source words and t words before the one that is written, source word i (from 0) is at distance n - i + t: so
-    many steps a network that reads from left to right and then writes has to take from one to the other. Computed in
-    float64.
+    many steps a network that reads from left to right and then writes has to take from one to the other. It is the gradient
+    that training sees: where a model scales gradients, as ConvS2S does those of its encoder, they are scaled. In float64.
 
     Raises ValueError for a distance at which there is no source word.
     """
