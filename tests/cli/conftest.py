@@ -92,6 +92,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recurrent run on the sentences of `trained`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("recurrent") / "gru"
+    settings = [each for each in TINY if not each.startswith("model.")]
+    model = 'model={ kind = "recurrent", d_model = 16, max_len = 32 }'
+    result = call("train", "copy", *settings, *HELD, model, "--out", folder)
+    assert result.status == 0, result.err
+    return folder
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of `trained`, to be damaged at will."""

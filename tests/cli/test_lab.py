@@ -36,7 +36,10 @@ QUICK = [
 def test_an_unknown_laboratory_is_answered_with_the_nearest(sightline):
     result = sightline("lab", "why-atention")
     assert result.status == 2
-    assert "There is no laboratory 'why-atention'. Did you mean 'why-attention'?" in result.err and "permutation" in result.err
+    assert (
+        "There is no laboratory 'why-atention'. Did you mean 'why-attention'?" in result.err
+        and "permutation" in result.err
+    )
 
 
 def test_mistakes_are_said_before_anything_is_trained(sightline, tmp_path: Path):
@@ -83,13 +86,15 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert re.search(r"Stopped and saved at step \d+ of transformer, seed 1. To go on: sightline lab why-attention --quick", out)
+    assert re.search(
+        r"Stopped and saved at step \d+ of transformer, seed 1. To go on: sightline lab why-attention --quick", out
+    )
     assert (tmp_path / "small" / "runs" / "transformer-1" / "state").is_dir()
 
 
 @pytest.mark.slow
 def test_why_attention_trains_probes_and_tells_and_a_second_call_only_tells(sightline, tmp_path: Path, monkeypatch):
-    tiny = probing.Size((4, 8), 64, (1, 2, 4), 1, (2, 4), Practice(steps=3, rows=4), 20_000)
+    tiny = probing.Size((4, 8), 64, 2, 1, (1, 2, 4), 1, (2, 4), Practice(steps=3, rows=4), 20_000)
     monkeypatch.setattr(probing, "QUICK", tiny)
     result = sightline(*QUICK)
     assert result.status == 0, result.err
@@ -101,7 +106,11 @@ def test_why_attention_trains_probes_and_tells_and_a_second_call_only_tells(sigh
     results = [json.loads(path.read_text()) for path in (tmp_path / "small" / "results").iterdir()]
     sizes = [each["measured"]["parameters"] for each in results]
     assert len(sizes) == 6 and max(sizes) / min(sizes) < 1.07
-    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "small").rglob("*") if p.suffix in (".json", ".jsonl", ".safetensors")}
+    files = {
+        p: p.stat().st_mtime_ns
+        for p in (tmp_path / "small").rglob("*")
+        if p.suffix in (".json", ".jsonl", ".safetensors")
+    }
     again = sightline(*QUICK)
     assert again.status == 0, again.err
     assert "Run 1" not in again.out and again.out.splitlines()[-1] == result.out.splitlines()[-1]

@@ -1,5 +1,6 @@
 """Finished runs and systems, a second each, for everything that compares."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ TRANSFORMER = "{ d_model = 32, n_heads = 2, d_ff = 64, n_encoder_layers = 1, n_d
 GRU = '{ kind = "recurrent", d_model = 32, max_len = 48 }'
 
 
-def trained(folder: Path, *settings: str) -> Path:
+def _train(folder: Path, *settings: str) -> Path:
     """A run of the recipe `copy`, four steps long."""
     for _ in fit(load_run("copy", *TINY, *settings, out=folder)):
         pass
@@ -43,9 +44,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A Transformer with two seeds, and a recurrent model. Not to be changed."""
     folder = tmp_path_factory.mktemp("runs")
     return [
-        trained(folder / "one", f"model={TRANSFORMER}"),
-        trained(folder / "gru", f"model={GRU}"),
-        trained(folder / "two", f"model={TRANSFORMER}", "train.seed=2"),
+        _train(folder / "one", f"model={TRANSFORMER}"),
+        _train(folder / "gru", f"model={GRU}"),
+        _train(folder / "two", f"model={TRANSFORMER}", "train.seed=2"),
     ]
 
 
@@ -76,8 +77,19 @@ def run(runs: list[Path]) -> FinishedRun:
     return FinishedRun(runs[0])
 
 
-def measured(translations: list[str], bleu: float, **more: object) -> Measured:
-    """What a run might be worth."""
+@pytest.fixture(scope="session")
+def other_split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with other test sentences than `runs`. Not to be changed."""
+    return _train(tmp_path_factory.mktemp("runs") / "other", f"model={GRU}", "data.split_seed=2")
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[..., Measured]:
+    """Makes what a run might be worth."""
+    return _measured
+
+
+def _measured(translations: list[str], bleu: float, **more: object) -> Measured:
     given: dict[str, object] = {
         "seed": 1,
         "signature": "nrefs:1|tok:none",

@@ -42,7 +42,16 @@ def test_zero_is_shown_where_it_costs_little():
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0"), (0.5, "0.5"), (128, "128"), (1500, "1500"), (20000, "20 k"), (3e6, "3 M"), (1e-6, "10⁻⁶"), (2e-10, "2·10⁻¹⁰")],
+    [
+        (0, "0"),
+        (0.5, "0.5"),
+        (128, "128"),
+        (1500, "1500"),
+        (20000, "20 k"),
+        (3e6, "3 M"),
+        (1e-6, "10⁻⁶"),
+        (2e-10, "2·10⁻¹⁰"),
+    ],
 )
 def test_numbers_on_axes_are_short(value: float, said: str):
     assert label(value) == said

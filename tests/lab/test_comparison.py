@@ -1,6 +1,7 @@
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,18 +18,16 @@ from sightline.lab.system import Point, System
 from sightline.metrics.settings import MetricSettings
 from sightline.metrics.translation import corpus_bleu, paired_bootstrap
 
-from .conftest import measured
-
-WORDS = "one two three four five six seven eight nine ten".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
-def test_set(seed: int = 5, count: int = 60) -> TestSet:
-    generator = random.Random(seed)
+Make = Callable[..., Any]
+
+
+def sentences(count: int = 60) -> TestSet:
+    generator = random.Random(5)
     rows = [" ".join(generator.choices(WORDS, k=generator.choice((5, 8, 13)))) for _ in range(count)]
     return TestSet([Example(row, (row,)) for row in rows], MetricSettings(), "en")
-
-
-test_set.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def spoiled(test: TestSet, share: float, longest: int = 99, seed: int = 7) -> list[str]:
@@ -40,9 +39,15 @@ def spoiled(test: TestSet, share: float, longest: int = 99, seed: int = 7) -> li
     ]
 
 
-def outcome(system: System, test: TestSet, translations: Sequence[list[str]], **more: object) -> Outcome:
-    scores = [corpus_bleu(hyps, test.refs, lang="en").score for hyps in translations]
-    return Outcome(system, [measured(hyps, score, **more) for hyps, score in zip(translations, scores, strict=True)])
+@pytest.fixture
+def outcome(measured: Make) -> Make:
+    def outcome(system: System, test: TestSet, translations: Sequence[list[str]], **more: object) -> Outcome:
+        scores = [corpus_bleu(hyps, test.refs, lang="en").score for hyps in translations]
+        return Outcome(
+            system, [measured(hyps, score, **more) for hyps, score in zip(translations, scores, strict=True)]
+        )
+
+    return outcome
 
 
 def curve(minutes: float, tokens: int, *bleu: float) -> list[Point]:
@@ -52,9 +57,9 @@ def curve(minutes: float, tokens: int, *bleu: float) -> list[Point]:
 
 
 @pytest.fixture
-def won(systems: list[System]) -> Comparison:
+def won(systems: list[System], outcome: Make) -> Comparison:
     """The Transformer is better in everything."""
-    test = test_set()
+    test = sentences()
     best = outcome(
         systems[0], test, [spoiled(test, 0.1), spoiled(test, 0.12, seed=8)], curve=curve(1, 9000, 9, 20, 30), flops=1e6,
         tokens_per_second=2000.0,
@@ -63,10 +68,12 @@ def won(systems: list[System]) -> Comparison:
 
 
 @pytest.fixture
-def lost(systems: list[System]) -> Comparison:
+def lost(systems: list[System], outcome: Make) -> Comparison:
     """The Transformer is worse in everything."""
-    test = test_set()
-    best = outcome(systems[1], test, [spoiled(test, 0.1)], curve=curve(1, 9000, 9, 20, 30), flops=1e6, tokens_per_second=2000.0)
+    test = sentences()
+    best = outcome(
+        systems[1], test, [spoiled(test, 0.1)], curve=curve(1, 9000, 9, 20, 30), flops=1e6, tokens_per_second=2000.0
+    )
     return Comparison([outcome(systems[0], test, [spoiled(test, 0.6)], curve=curve(1, 8000, 1, 2, 3)), best], test)
 
 
@@ -94,15 +101,18 @@ def test_where_the_transformer_loses_the_verdict_says_where_and_by_how_much(lost
     assert "Where the Transformer does not win: after 0.5 minutes" in en and "Transformer 没有赢的地方" in zh
     ahead = lost.curves[0], lost.curves[1]
     assert ahead[0] is not None and ahead[1] is not None
-    for reached in (ahead[0].at_minutes(0.5) - ahead[1].at_minutes(0.5), ahead[0].at_tokens(8000) - ahead[1].at_tokens(8000)):
+    for reached in (
+        ahead[0].at_minutes(0.5) - ahead[1].at_minutes(0.5),
+        ahead[0].at_tokens(8000) - ahead[1].at_tokens(8000),
+    ):
         assert f"gru is ahead of it by {reached:.2f} BLEU" in en and f"领先 {reached:.2f} BLEU" in zh
     for bucket, others in zip(lost.lengths[1], lost.lengths[0], strict=True):
         assert f"by {others.bleu - bucket.bleu:.1f} BLEU" in en
     assert "gru trains on 2.22 times as many tokens a second" in en and "gru takes 2.00 times fewer operations" in en
 
 
-def test_a_loss_in_short_sentences_only_is_told_as_such(systems: list[System]):
-    test = test_set()
+def test_a_loss_in_short_sentences_only_is_told_as_such(systems: list[System], outcome: Make):
+    test = sentences()
     transformer = outcome(systems[0], test, [spoiled(test, 0.5, longest=5)], flops=1e6, tokens_per_second=2000.0)
     other = outcome(systems[1], test, [spoiled(test, 0.3)])
     en, _ = words(verdict(Comparison([transformer, other], test)))
@@ -110,8 +120,8 @@ def test_a_loss_in_short_sentences_only_is_told_as_such(systems: list[System]):
     assert "6–10" not in en and "11–15" not in en and "minutes" not in en
 
 
-def test_a_difference_that_may_be_chance_is_not_called_a_victory(systems: list[System]):
-    test = test_set(count=12)
+def test_a_difference_that_may_be_chance_is_not_called_a_victory(systems: list[System], outcome: Make):
+    test = sentences(count=12)
     pair = [outcome(s, test, [spoiled(test, 0.4, seed=n)]) for s, n in zip(systems, (7, 8), strict=True)]
     found = Comparison(pair, test)
     assert found.pairs[0].adjusted > 0.05
@@ -119,8 +129,8 @@ def test_a_difference_that_may_be_chance_is_not_called_a_victory(systems: list[S
     assert "that may be chance" in en and "the difference may be chance: gru" in en and "可能只是偶然" in zh
 
 
-def test_a_verdict_without_a_transformer_or_with_one_system_speaks_of_none(systems: list[System]):
-    test = test_set()
+def test_a_verdict_without_a_transformer_or_with_one_system_speaks_of_none(systems: list[System], outcome: Make):
+    test = sentences()
     twice = replace(systems[1], name=Said("other", "另一个"))
     both = [outcome(systems[1], test, [spoiled(test, 0.1)]), outcome(twice, test, [spoiled(test, 0.5)])]
     en, _ = words(verdict(Comparison(both, test)))
@@ -144,13 +154,15 @@ def test_holm_multiplies_the_smallest_by_all_and_never_goes_down():
     assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
 
 
-def test_the_curve_of_several_runs_is_their_mean_and_reaches_what_it_had_reached(systems: list[System]):
-    test = test_set()
+def test_the_curve_of_several_runs_is_their_mean_and_reaches_what_it_had_reached(systems: list[System], measured: Make):
+    test = sentences()
     hyps = spoiled(test, 0.2)
     runs = [measured(hyps, 1.0, curve=curve(1, 900, 10, 30, 20)), measured(hyps, 1.0, curve=curve(2, 900, 20, 10, 60))]
     found = Comparison([Outcome(systems[0], runs)], test).curves[0]
-    assert found == Curve([0.5, 1.0, 1.5], [300.0, 600.0, 900.0], [15.0, 20.0, 40.0], [10.0, 10.0, 20.0], [20.0, 30.0, 60.0])
-    assert found.at_tokens(450) == 17.5 and found.at_minutes(9) == 40.0
+    assert found == Curve(
+        [0.5, 1.0, 1.5], [300.0, 600.0, 900.0], [15.0, 20.0, 40.0], [10.0, 10.0, 20.0], [20.0, 30.0, 60.0]
+    )
+    assert found is not None and found.at_tokens(450) == 17.5 and found.at_minutes(9) == 40.0
     falls = replace(found, bleu=[15.0, 10.0, 40.0])
     assert falls.at_tokens(600) == 15.0
 
@@ -176,16 +188,16 @@ def test_curves_are_drawn_by_minutes_and_by_tokens_with_a_band_for_several_seeds
     assert [line.low is None for line in by_tokens.lines] == [False, True]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_runs_whose_record_says_no_times_are_left_out_and_named(systems: list[System]):
-    test = test_set()
+def test_runs_whose_record_says_no_times_are_left_out_and_named(systems: list[System], outcome: Make):
+    test = sentences()
     found = Comparison([outcome(s, test, [spoiled(test, 0.2)]) for s in systems], test)
     section = learning(found)
     assert not section.parts and "Left out" in section.text[1].en and "gru" in section.text[1].zh
     assert "does not win: after" not in words(verdict(found))[0]
 
 
-def test_small_groups_of_lengths_are_in_the_table_only(systems: list[System]):
-    test = test_set(count=25)
+def test_small_groups_of_lengths_are_in_the_table_only(systems: list[System], outcome: Make):
+    test = sentences(count=25)
     found = Comparison([outcome(s, test, [spoiled(test, 0.2)]) for s in systems], test)
     section = lengths(found)
     small = [bucket for bucket in found.lengths[0] if bucket.n < 10]

@@ -4,7 +4,17 @@ from pathlib import Path
 import pytest
 
 from sightline.errors import ConfigError
-from sightline.lab.experiment import CLOSE, Contender, Experiment, Job, Scale, Stopped, chosen, just_train, with_parameters
+from sightline.lab.experiment import (
+    CLOSE,
+    Contender,
+    Experiment,
+    Job,
+    Scale,
+    Stopped,
+    chosen,
+    just_train,
+    with_parameters,
+)
 from sightline.models.build import build_model
 from sightline.models.config import ConvolutionalConfig, RecurrentConfig
 from sightline.training.loop import fit
@@ -108,11 +118,11 @@ def test_some_contenders_are_chosen_by_their_keys_and_the_one_they_follow_with_t
     assert [each.key for each in chosen(contenders, ["gru"])] == ["transformer", "gru"]
     assert [each.key for each in chosen(contenders, ["transformer"])] == ["transformer"]
     assert chosen(contenders, []) == contenders
-    with pytest.raises(ConfigError, match="--only grub: there is no such system. Did you mean 'gru'?"):
+    with pytest.raises(ConfigError, match=r"--only grub: there is no such system\. Did you mean 'gru'\?"):
         chosen(contenders, ["grub"])
 
 
 def test_trials_want_a_learning_rate_to_start_from(contenders: list[Contender], scale: Scale, tmp_path: Path):
     tuned = replace(scale, recipe="wmt14-en-de", settings=(), rates=(1.0,), trial_minutes=1.0)
-    with pytest.raises(ConfigError, match="give train.lr=NUMBER"):
+    with pytest.raises(ConfigError, match=r"give train\.lr=NUMBER"):
         Experiment(contenders, tuned, tmp_path, ["tokenizer.vocab_size=500"]).trials(contenders[0])

@@ -9,8 +9,6 @@ from sightline.errors import ConfigError
 from sightline.lab.measured import Results, common_test_set, measure
 from sightline.lab.system import FinishedRun, System
 
-from .conftest import GRU, trained
-
 
 def test_what_is_measured_is_what_training_scored_at_its_end(run: FinishedRun):
     found = measure(run, common_test_set([run]))
@@ -22,9 +20,11 @@ def test_what_is_measured_is_what_training_scored_at_its_end(run: FinishedRun):
     assert (found.precision, found.threads, found.tokens) == ("fp32", 1, run.state.tokens)
 
 
-def test_different_test_sets_are_refused_and_told(run: FinishedRun, tmp_path: Path):
-    other = FinishedRun(trained(tmp_path / "other", f"model={GRU}", "data.split_seed=2"))
-    with pytest.raises(ConfigError, match=f"{run.folder} and {other.folder} have different test sets: 12 and 12 sentences"):
+def test_different_test_sets_are_refused_and_told(run: FinishedRun, other_split: Path):
+    other = FinishedRun(other_split)
+    with pytest.raises(
+        ConfigError, match=f"{run.folder} and {other.folder} have different test sets: 12 and 12 sentences"
+    ):
         common_test_set([run, other])
 
 

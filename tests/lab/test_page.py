@@ -29,12 +29,16 @@ CHART = LineChart(
     log_y=True,
 )
 HEAT = HeatMap(Said("A map", "热图"), ["a", "<b>"], ["x", "y", "z"], [[0.0, 0.25, 1.0], [0.5, math.nan, 2.0]])
-TABLE = Table(Said("A table", "一张表"), [Said("name", "名字"), Said("n", "数")], [[Said("one", "一"), "1.5"], [EVIL, "12 %"]])
+TABLE = Table(
+    Said("A table", "一张表"), [Said("name", "名字"), Said("n", "数")], [[Said("one", "一"), "1.5"], [EVIL, "12 %"]]
+)
 
 
 @pytest.fixture
 def report() -> Report:
-    section = Section(Said("A question", "一个问题"), [Said("Seen.", "看到了。"), Said(EVIL, EVIL)], [CHART, HEAT, TABLE])
+    section = Section(
+        Said("A question", "一个问题"), [Said("Seen.", "看到了。"), Said(EVIL, EVIL)], [CHART, HEAT, TABLE]
+    )
     other = Section(Said("Another", "另一个"), [Said("More.", "更多。")])
     return Report("some", Said("Title", "标题"), [Said("Lead.", "导语。")], [Shown(section, MADE), Shown(other, MADE)])
 
@@ -95,7 +99,12 @@ def test_everything_is_escaped(report: Report):
 
 def test_each_section_says_what_made_it(report: Report):
     text = page(report)
-    assert text.count("sightline compare a b &lt;c&gt;") == text.count(MADE.date) == text.count("a machine &amp; more") == 2
+    assert (
+        text.count("sightline compare a b &lt;c&gt;")
+        == text.count(MADE.date)
+        == text.count("a machine &amp; more")
+        == 2
+    )
 
 
 def test_columns_of_numbers_stand_to_the_right(report: Report):
@@ -122,7 +131,8 @@ def test_a_picture_file_is_xml_in_one_language(part: LineChart | HeatMap, langua
 def test_every_point_that_can_be_shown_tells_its_value_and_others_are_left_out():
     svg = line_chart(CHART, Looks(), ["en"])
     titles = [each.text for each in ET.fromstring(svg).iter("title")]
-    assert titles == ["first: 1, 0.5 (0.4 … 0.6)", "first: 4, 0.25 (0.2 … 0.3)", "same: 1, 0.1", "same: 4, 0.0001", f"{EVIL}: 1, 0.3 (0.2 … 0.4)"]  # fmt: skip
+    banded = ["first: 1, 0.5 (0.4 … 0.6)", "first: 4, 0.25 (0.2 … 0.3)"]
+    assert titles == [*banded, "same: 1, 0.1", "same: 4, 0.0001", f"{EVIL}: 1, 0.3 (0.2 … 0.4)"]
     assert "nan" not in svg
     paths = [each.get("d") for each in ET.fromstring(svg).iter("path")]
     assert paths[0] is not None and paths[0].count("M") == 2 and "L" not in paths[0]
@@ -132,9 +142,10 @@ def test_everything_drawn_lies_inside_the_picture():
     for svg in (line_chart(CHART, Looks(), ["en", "zh"]), heat_map(HEAT, ["en", "zh"])):
         root = ET.fromstring(svg)
         width, height = map(float, (root.get("viewBox") or "").split()[2:])
+        most = dict.fromkeys(("x", "x1", "x2", "cx"), width) | dict.fromkeys(("y", "y1", "y2", "cy"), height)
         for each in root.iter():
-            for name, most in (("x", width), ("x1", width), ("x2", width), ("cx", width), ("y", height), ("y1", height), ("y2", height)):
-                assert 0 <= float(each.get(name) or 0) <= most, (each.tag, name)
+            for name, end in most.items():
+                assert 0 <= float(each.get(name) or 0) <= end, (each.tag, name)
 
 
 def test_series_differ_in_mark_and_colour_and_keep_their_look_from_chart_to_chart():
@@ -150,7 +161,7 @@ def test_series_differ_in_mark_and_colour_and_keep_their_look_from_chart_to_char
 
 
 def test_a_map_shows_each_number_by_how_dark_it_is():
-    rects = [each for each in ET.fromstring(heat_map(HEAT, ["en"])).iter("rect")]
+    rects = list(ET.fromstring(heat_map(HEAT, ["en"])).iter("rect"))
     assert [float(each.get("fill-opacity") or -1) for each in rects] == [0.0, 0.25, 1.0, 0.5, 0.0, 1.0]
     assert [each.text for each in ET.fromstring(heat_map(HEAT, ["en"])).iter("title")][2] == "a → z: 1.000"
 

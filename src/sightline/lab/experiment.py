@@ -229,8 +229,8 @@ def check_same(folder: Path, recipe: Recipe) -> bool:
 
 
 def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int) -> ModelConfig:
-    """The model with the `width` whose number of parameters is nearest to `wanted`: a multiple of 8 for each head, or where none of
-    those comes near, of its heads.
+    """The model with the `width` whose number of parameters is nearest to `wanted`: a multiple of 8 for each head, or where
+    none of those comes near, of its heads.
 
     Raises ConfigError if none comes near.
     """

@@ -28,6 +28,10 @@ class Size:
     """Of sentences whose speed is measured."""
     tokens: int
     """Of a batch of them."""
+    rows: int
+    """Sentences translated at once."""
+    repetitions: int
+    """Of which the median is taken."""
     distances: Sequence[int]
     """Over which gradients travel."""
     seeds: int
@@ -40,16 +44,26 @@ class Size:
 
 
 QUICK = Size(
-    (8, 16, 32, 64), 512, (1, 2, 4, 8, 16, 32, 64), 1, (2, 4, 8, 16, 32), Practice(steps=400, seconds=12), 40_000
+    lengths=(8, 16, 32, 64),
+    tokens=512,
+    rows=8,
+    repetitions=2,
+    distances=(1, 2, 4, 8, 16, 32, 64),
+    seeds=1,
+    asked_at=(2, 4, 8, 16, 32),
+    practice=Practice(steps=600, seconds=8),
+    parameters=40_000,
 )
 FULL = Size(
-    (8, 16, 32, 64, 128, 256),
-    2048,
-    (1, 2, 4, 8, 16, 32, 64, 128),
-    3,
-    (2, 4, 8, 16, 32, 64, 128, 256, 512),
-    Practice(steps=4000, seconds=900),
-    100_000,
+    lengths=(8, 16, 32, 64, 128, 256),
+    tokens=2048,
+    rows=16,
+    repetitions=3,
+    distances=(1, 2, 4, 8, 16, 32, 64, 128),
+    seeds=3,
+    asked_at=(2, 4, 8, 16, 32, 64, 128, 256, 512),
+    practice=Practice(steps=4000, seconds=900),
+    parameters=100_000,
 )
 
 
@@ -74,7 +88,7 @@ def all_probes(found: Comparison, size: Size) -> dict[str, Callable[[], Section]
     keys = [each.system.key for each in found.outcomes]
     pairs = [(each.src, each.refs[0]) for each in found.test.examples]
     return {
-        "speed": lambda: speed_section(made, vocab_size, size.lengths, size.tokens),
+        "speed": lambda: speed_section(made, vocab_size, size.lengths, size.tokens, size.rows, size.repetitions),
         "complexity": lambda: complexity_section(made, vocab_size),
         "gradients": lambda: gradients_section(
             gradient_systems(), trained, pairs, deep_systems(), size.distances, seeds=size.seeds

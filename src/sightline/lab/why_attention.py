@@ -23,7 +23,7 @@ QUIET = ("train.samples=0", "train.tensorboard=false")
 RATES = (0.5, 1.0, 2.0)
 QUICK = Scale(
     recipe="tatoeba-en-zh-demo",
-    minutes=1.0,
+    minutes=0.9,
     seeds=1,
     settings=("train.best_by=loss", "train.max_validated=200", *QUIET),
 )
