@@ -39,8 +39,8 @@ def test_a_chain_longer_than_pythons_stack_is_followed() -> None:
 
 
 def test_steps_of_a_recurrent_layer_grow_with_the_sentence_and_those_of_attention_do_not() -> None:
-    recurrent, attention = layer_cost(GRU, 12), layer_cost(TRANSFORMER, 12)
-    assert recurrent.chain_exponent > 0.9 and recurrent.operations_exponent == pytest.approx(1.0)
+    recurrent, attention = layer_cost(GRU, 6), layer_cost(TRANSFORMER, 16)
+    assert recurrent.chain_exponent > 0.8 and recurrent.operations_exponent == pytest.approx(1.0)
     assert attention.chain_exponent == 0.0 and 1.0 < attention.operations_exponent < 2.0
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sightline.errors import ConfigError
 from sightline.lab.parts import Table
 from sightline.lab.probes.fresh import System, Trained, fresh
 from sightline.lab.probes.permutation import (
@@ -10,6 +11,7 @@ from sightline.lab.probes.permutation import (
     at_first,
     has_positions,
     of_trained,
+    order_of,
     permutation_section,
     permute,
     without_positions,
@@ -84,4 +86,20 @@ def test_the_section_tells_numbers_and_translations(systems: list[System], train
     assert isinstance(numbers, Table) and isinstance(texts, Table)
     assert len(numbers.rows) == 2 * len(texts.rows)
     assert '"Jerry hit Tom"' in numbers.title.en
-    assert permutation_section(systems, sentence="Tom").parts
+    with pytest.raises(ConfigError, match='"Jerry hit Tim" is no other order of the words of "Tom hit Jerry"'):
+        permutation_section(systems, other="Jerry hit Tim")
+
+
+def test_the_first_and_the_last_word_change_places_if_no_other_order_is_given(systems: list[System]) -> None:
+    for sentence, other in (("Tom", "Tom"), ("hit Tom", "Tom hit"), ("a man hits a dog", "dog man hits a a")):
+        section = permutation_section(systems[:1], sentence=sentence)
+        assert section.parts[0].title.en == f'"{sentence}" and "{other}"'
+    with pytest.raises(ConfigError, match="no other order"):
+        permutation_section(systems[:1], sentence=" ")
+
+
+def test_an_order_is_found_from_the_words() -> None:
+    assert order_of(["a", "man", "hits", "a", "dog"], ["a", "dog", "hits", "a", "man"]) == [0, 4, 2, 3, 1]
+    for other in ("a man hits a", "a man hits a dog a", "", "a a a a a"):
+        with pytest.raises(ConfigError, match="no other order"):
+            order_of(["a", "man", "hits", "a", "dog"], other.split())

@@ -76,6 +76,15 @@ def test_words_count_from_a_share_of_the_strongest_on() -> None:
     assert (field.reached, field.effective) == (3, 2)
 
 
+def test_the_radius_holds_most_of_the_influence() -> None:
+    def radius(influence: list[float]) -> int:
+        return ReceptiveField(1, list(range(-2, 3)), influence).radius
+
+    assert radius([0.0, 0.0, 1.0, 0.0, 0.0]) == 0
+    assert radius([0.0, 0.5, 1.0, 0.5, 0.1]) == 1
+    assert radius([1.0, 1.0, 1.0, 1.0, 1.0]) == 2
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

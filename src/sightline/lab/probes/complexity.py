@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.probes.flow import flow
 from sightline.lab.probes.fresh import System, fresh, in_double, random_words
+from sightline.lab.probes.receptive import window_of
 from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig
 from sightline.models.sequence_to_sequence import AnyModel
 
@@ -152,6 +153,8 @@ def _told(config: ModelConfig) -> tuple[str, str, str]:
         return "O(n d²)", "O(n)", "O(n)"
     if isinstance(config, ConvolutionalConfig):
         return "O(k n d²)", "O(1)", "O(n / k)"
+    if window_of(config) is not None:
+        return "O(r n d)", "O(1)", "O(n / r)"
     return "O(n² d)", "O(1)", "O(1)"
 
 

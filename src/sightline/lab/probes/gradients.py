@@ -250,10 +250,12 @@ def gradients_section(
             "Clipping scales the whole gradient: it tames one that explodes, and leaves the ratio between near and far words "
             "as it was. Gates can learn to let the gradient through (the forget gate of an LSTM begins open), residual "
             "connections lead it down through many layers, and attention makes every distance one step. Of trained models "
-            "those that read both ways are shown as they are: the first word is then near as well.",
+            "those that read both ways are shown as they are, the first word then being near as well; and the first word "
+            "written often comes from the first word read, the farthest, to which attention then leads the most gradient.",
             "梯度裁剪把整个梯度一起缩小：它能制住爆炸的梯度，却不改变近处词与远处词之间的比例。门控可以学会让梯度通过（LSTM "
             "的遗忘门一开始就是开的），残差连接把梯度引下许多层，注意力则使任何距离都只有一步。训练后的模型若双向阅读则照原"
-            "样显示：此时第一个词也在近处。",
+            "样显示：此时第一个词也在近处；而且写出的第一个词往往就来自读到的第一个词，也就是最远的那个，注意力便把最多的梯度引"
+            "向它。",
         ),
     ]
     return Section(Said("Does the gradient reach far words?", "梯度能到达远处的词吗？"), text, parts)

@@ -14,6 +14,7 @@ from torch import Tensor
 from sightline.bundle import Bundle
 from sightline.decoding.settings import DecodingSettings
 from sightline.decoding.walk import greedy
+from sightline.errors import ConfigError
 from sightline.inspection.alignment import Pieces, Words
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.probes.flow import flow
@@ -51,6 +52,27 @@ class Permuted:
     def blind(self) -> bool:
         """Whether nothing but rounding changed: the model cannot know the order."""
         return self.apart < ROUNDING and self.variation < ROUNDING
+
+
+def order_of(words: Words, other: Words) -> list[int]:
+    """Which of `words` each of `other` is; of equal ones, the first is the first.
+
+    Raises ConfigError if they are not the same words.
+    """
+    left = list(enumerate(words))
+    order: list[int] = []
+    for word in other:
+        found = next((pair for pair in left if pair[1] == word), None)
+        if found is None:
+            break
+        left.remove(found)
+        order.append(found[0])
+    if left or len(order) != len(other) or not order:
+        raise ConfigError(
+            f'"{" ".join(other)}" is no other order of the words of "{" ".join(words)}": give the same words, separated by '
+            "blanks."
+        )
+    return order
 
 
 @torch.inference_mode()
@@ -137,14 +159,17 @@ def permutation_section(
     trained: Sequence[Trained] = (),
     sentence: str = SENTENCE,
     to: str = "",
+    other: str | None = None,
     seed: int = 1,
 ) -> Section:
-    """A sentence and the same with its first and last words exchanged, through each system as it is and without
-    positions. `to` is the target language of trained models that have tags.
+    """A sentence and another of the same words, if none is given that with its first and last words exchanged, through each
+    system as it is and without positions. `to` is the target language of trained models that have tags. Raises ConfigError
+    if the words are not the same, or there are none.
     """
     words = sentence.split()
-    order = [len(words) - 1, *range(1, len(words) - 1), 0] if len(words) > 1 else [0]
-    other = " ".join(words[i] for i in order)
+    if other is None:
+        other = " ".join([*words[-1:], *words[1:-1], *words[: len(words) > 1]])
+    order = order_of(words, other.split())
     rows: list[list[str | Said]] = []
     for name, config in systems:
         for told, found in at_first(config, words, order, seed):

@@ -137,9 +137,11 @@ def recall_section(
     tried: int = 256,
     asked: int = 1,
     seed: int = 1,
+    alone: Practice | None = None,
 ) -> Section:
-    """Let each system practise as long as the others, and show what it remembers. See `fresh.classics` for small systems
-    of as many parameters each.
+    """Let each system practise as long as the others, and show what it remembers. With `alone`, models with the same first
+    weights also practise the largest distance without the shorter ones, for as long as that says. See `fresh.classics` for
+    small systems of as many parameters each.
     """
     vocab, length = FIRST_WORD + WORDS, max(distances) + 1
     models = [fresh(one_way(config), vocab, length, seed) for _, config in systems]
@@ -160,6 +162,21 @@ def recall_section(
         ]
         for (name, _), model, each in zip(systems, models, found, strict=True)
     ]
+    tables = [
+        Table(
+            Said("How long each practised", "各系统的练习量"),
+            [
+                Said("System", "系统"),
+                Said("Parameters", "参数"),
+                Said("Steps", "步数"),
+                Said("Seconds", "秒数"),
+                Said("Right in nine of ten up to", "正确率达九成的最远距离"),
+            ],
+            rows,
+        )
+    ]
+    if alone is not None:
+        tables.append(_practised_alone(systems, max(distances), alone, tried, asked, seed))
     return Section(
         Said("Who still remembers the first word?", "谁还记得第一个词？"),
         [
@@ -179,18 +196,35 @@ def recall_section(
                 lines,
                 log_x=True,
             ),
-            Table(
-                Said("How long each practised", "各系统的练习量"),
-                [
-                    Said("System", "系统"),
-                    Said("Parameters", "参数"),
-                    Said("Steps", "步数"),
-                    Said("Seconds", "秒数"),
-                    Said("Right in nine of ten up to", "正确率达九成的最远距离"),
-                ],
-                rows,
-            ),
+            *tables,
         ],
+    )
+
+
+def _practised_alone(
+    systems: Sequence[System], distance: int, practice: Practice, tried: int, asked: int, seed: int
+) -> Table:
+    rows: list[list[str | Said]] = []
+    for name, config in systems:
+        model = fresh(one_way(config), FIRST_WORD + WORDS, distance + 1, seed)
+        found = measure_recall(model, [distance], practice, tried, asked, seed)
+        [(low, high)] = found.intervals
+        rows.append(
+            [name, f"{found.steps:,}", f"{found.seconds:.0f}", f"{found.accuracy[0]:.2f}", f"{low:.2f}-{high:.2f}"]
+        )
+    return Table(
+        Said(
+            f"Practising distance {distance} alone, without shorter sentences that lead up to it",
+            f"只练习距离 {distance}，没有较短的句子循序渐进",
+        ),
+        [
+            Said("System", "系统"),
+            Said("Steps", "步数"),
+            Said("Seconds", "秒数"),
+            Said("Share right", "正确率"),
+            Said("95 % interval", "95 % 置信区间"),
+        ],
+        rows,
     )
 
 

@@ -22,6 +22,9 @@ COUNTS = 1 - 0.9545
 (Luo et al. 2016, section 3).
 """
 
+MOST = 0.9
+"""The share of all influence that a radius is told for."""
+
 
 @dataclass(frozen=True)
 class ReceptiveField:
@@ -43,6 +46,18 @@ class ReceptiveField:
     def effective(self) -> int:
         """Words that count."""
         return sum(value >= COUNTS for value in self.influence)
+
+    @property
+    def radius(self) -> int:
+        """Words on each side within which `MOST` of all influence lies: what many words do that are faint one by one."""
+        total, widest = sum(self.influence), max(abs(offset) for offset in self.offsets)
+        return next(
+            (r for r in range(widest) if self._within(r) >= MOST * total),
+            widest,
+        )
+
+    def _within(self, radius: int) -> float:
+        return sum(value for offset, value in zip(self.offsets, self.influence, strict=True) if abs(offset) <= radius)
 
 
 def _span(moves: Sequence[bool]) -> int:
@@ -83,10 +98,16 @@ def theoretical(config: ModelConfig, layer: int, length: int) -> int:
         return min(length, 1 + layer * (config.kernel_size - 1))
     if isinstance(config, RecurrentConfig) and not config.bidirectional:
         return length // 2 + 1
+    window = window_of(config)
+    return length if window is None else min(length, 1 + 2 * layer * window)
+
+
+def window_of(config: ModelConfig) -> int | None:
+    """How many words on each side the self-attention of a Transformer sees, if that is fixed; None: all."""
     given = config.attention if isinstance(config.attention, dict) else {"kind": config.attention}
-    if isinstance(config, TransformerConfig) and given["kind"] == "local" and not given.get("predict"):
-        return min(length, 1 + 2 * layer * int(given.get("window", 10)))
-    return length
+    if isinstance(config, TransformerConfig) and given.get("kind") == "local" and not given.get("predict"):
+        return int(given.get("window", 10))
+    return None
 
 
 def receptive_section(
@@ -110,7 +131,14 @@ def receptive_section(
         label = Said(f"{name.en}, trained", f"{name.zh}（训练后）") if known else name
         charts.append(_chart(label, found))
         table += [
-            [label, str(each.layer), str(theoretical(config, each.layer, n)), str(each.reached), str(each.effective)]
+            [
+                label,
+                str(each.layer),
+                str(theoretical(config, each.layer, n)),
+                str(each.reached),
+                str(each.effective),
+                f"± {each.radius}",
+            ]
             for each in found
         ]
     return Section(
@@ -136,6 +164,7 @@ def receptive_section(
                     Said("At most, by the architecture", "结构所允许的上限"),
                     Said("Reached", "实际到达"),
                     Said(f"Effective (at least {COUNTS:.2%} of the strongest)", f"有效（不低于最强者的 {COUNTS:.2%}）"),
+                    Said(f"{MOST:.0%} of all influence within", f"全部影响的 {MOST:.0%} 所在范围"),
                 ],
                 table,
             ),
