@@ -25,7 +25,8 @@ class Axis:
         seen = sorted({value for value in values if math.isfinite(value) and (value > 0 or not log)}) or [1.0]
         low, high = seen[0], seen[-1]
         if log:
-            ticks = seen if len(seen) <= MOST_TICKS + 2 and low < high else _decades(low, high)
+            few = len(seen) <= MOST_TICKS + 2 and low < high and all(value == round(value) for value in seen)
+            ticks = seen if few else _decades(low, high)
             low, high = min(low, ticks[0]), max(high, ticks[-1])
             if low == high:
                 low, high = low / 2, high * 2
@@ -57,13 +58,13 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
+    """Powers of ten between them; over less than three of these, 1, 2 and 5 times such; the two themselves if nothing is left."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    if last - first <= 1:
-        steps = [n * 10.0**e for e in range(first, last + 1) for n in (1, 2, 5)]
-        inner = [tick for tick in steps if low <= tick <= high]
-        return inner if len(inner) > 1 else [low, high]
     stride = max(1, math.ceil((last - first) / (MOST_TICKS - 1)))
-    return [10.0**e for e in range(last, first - stride, -stride)][::-1]
+    times = (1,) if high > 500 * low else (1, 2, 5)
+    ticks = [n * 10.0**e for e in range(last, first - 1, -stride) for n in times]
+    inner = sorted(tick for tick in ticks if low <= tick <= high)
+    return inner if len(inner) > 1 else [low, high]
 
 
 def label(value: float) -> str:
@@ -78,4 +79,4 @@ def label(value: float) -> str:
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if abs(value) >= 10 * size or (abs(value) >= size and unit == " M"):
             return f"{value / size:g}{unit}"
-    return f"{value:g}"
+    return f"{value:.4g}"

@@ -108,7 +108,7 @@ def told(said: Said, languages: Sequence[str]) -> list[tuple[str, str]]:
 
 def wide(words: str) -> float:
     """About how wide a text is drawn."""
-    return SIZE * sum(1.0 if ord(letter) > 0x2E80 else 0.56 for letter in words)
+    return SIZE * sum(1.0 if ord(letter) > 0x2E80 or letter == "▁" else 0.56 for letter in words)
 
 
 def picture(part: LineChart | HeatMap, looks: Looks, languages: Sequence[str]) -> str:
@@ -127,11 +127,12 @@ def picture_file(part: LineChart | HeatMap, looks: Looks, language: str) -> str:
 def line_chart(chart: LineChart, looks: Looks, languages: Sequence[str]) -> str:
     """Curves with their bands, axes and a legend."""
     drawing = Drawing(languages)
-    left, right, top = 58.0, WIDTH - 14, 12.0
+    right, top = WIDTH - 14, 12.0
     bottom = top + PLOT_HEIGHT
     heights = [y for line in chart.lines for y in (*line.y, *(line.low or ()), *(line.high or ()))]
-    x = Axis.over([x for line in chart.lines for x in line.x], left, right, chart.log_x)
     y = Axis.over(heights, bottom, top, chart.log_y, from_zero=True)
+    left = 32 + max(wide(label(tick)) for tick in y.ticks)
+    x = Axis.over([x for line in chart.lines for x in line.x], left, right, chart.log_x)
     for tick in y.ticks:
         drawing.add(
             f'<line class="grid" stroke="#dddddd" x1="{left}" x2="{right}" y1="{y.at(tick)}" y2="{y.at(tick)}"/>'
@@ -150,7 +151,7 @@ def line_chart(chart: LineChart, looks: Looks, languages: Sequence[str]) -> str:
         _band(drawing, line, seen[line.name], x, y)
     for line in chart.lines:
         _curve(drawing, line, seen[line.name], x, y)
-    height = _legend(drawing, seen, left - 40, bottom + 64)
+    height = _legend(drawing, seen, 8.0, bottom + 64)
     return drawing.finished(WIDTH, height, chart.title)
 
 
@@ -238,7 +239,7 @@ def heat_map(chart: HeatMap, languages: Sequence[str]) -> str:
     """A grid of cells, the darker the nearer to 1; each tells its value."""
     drawing = Drawing(languages)
     left = 10 + max((wide(row) for row in chart.rows), default=0.0)
-    top = 14 + 0.82 * max((wide(column) for column in chart.columns), default=0.0)
+    top = 20 + 0.82 * max((wide(column) for column in chart.columns), default=0.0)
     for k, column in enumerate(chart.columns):
         at = left + (k + 0.6) * CELL
         drawing.text(at, top - 6, column, f' transform="rotate(-55 {at:.1f} {top - 6:.1f})"')

@@ -12,7 +12,9 @@ from sightline.lab.report import Made, Report, Shown
 
 BOTH = tuple(LANGUAGES)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-NUMBER = re.compile(r"[<>≤≥~+\-−]?\s?\d[\d,. ]*\s?(%|M|k|×|s|ms)?")
+NUMBER = re.compile(r"[<>≤≥~+\-−]?\s?\d[\d,. ]*(e[+-]?\d+)?\s?(%|M|k|×|x|s|ms)?")
+NARROW = 4
+"""Columns of a table that may stand beside a chart."""
 LONG = 40
 """Letters without a blank from which a cell is set small, to be broken anywhere."""
 
@@ -94,7 +96,8 @@ def _made(made: Made) -> str:
 
 def _part(part: LineChart | HeatMap | Table, looks: Looks) -> str:
     if isinstance(part, Table):
-        return f'<figure class="table"><figcaption>{said(part.title)}</figcaption><div>{_table(part)}</div></figure>'
+        kind = "" if len(part.head) <= NARROW else ' class="wide"'
+        return f"<figure{kind}><figcaption>{said(part.title)}</figcaption><div>{_table(part)}</div></figure>"
     caption = f"<figcaption>{said(part.title)}</figcaption>"
     if isinstance(part, LineChart):
         return f"<figure>{caption}<div>{line_chart(part, looks, BOTH)}</div></figure>"
