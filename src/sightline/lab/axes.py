@@ -58,13 +58,15 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten between them; over less than three of these, 1, 2 and 5 times such; the two themselves if nothing is left."""
+    """Powers of ten between them; over less than three of these, 1, 2 and 5 times such, or all multiples; or else the two."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     stride = max(1, math.ceil((last - first) / (MOST_TICKS - 1)))
-    times = (1,) if high > 500 * low else (1, 2, 5)
-    ticks = [n * 10.0**e for e in range(last, first - 1, -stride) for n in times]
-    inner = sorted(tick for tick in ticks if low <= tick <= high)
-    return inner if len(inner) > 1 else [low, high]
+    for times in ((1,), (1, 2, 5), range(1, 10))[high <= 500 * low :]:
+        ticks = [n * 10.0**e for e in range(last, first - 1, -stride) for n in times]
+        inner = sorted(tick for tick in ticks if low <= tick <= high)
+        if len(inner) > 1:
+            return inner
+    return [low, high]
 
 
 def label(value: float) -> str:

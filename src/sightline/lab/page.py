@@ -15,6 +15,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 NUMBER = re.compile(r"[<>≤≥~+\-−]?\s?\d[\d,. ]*(e[+-]?\d+)?\s?(%|M|k|×|x|s|ms)?")
 NARROW = 4
 """Columns of a table that may stand beside a chart."""
+LINE = 32
+"""Letters of a cell from which it may take several lines."""
 LONG = 40
 """Letters without a blank from which a cell is set small, to be broken anywhere."""
 
@@ -112,7 +114,10 @@ def _table(table: Table) -> str:
     numbers = [all(_is_number(row[k]) for row in table.rows) for k in range(len(table.head))]
 
     def cell(tag: str, text: Said | str, k: int) -> str:
-        kind = ' class="number"' if numbers[k] else ' class="long"' if tag == "td" and _is_long(text) else ""
+        words = text if isinstance(text, str) else text.en
+        in_row = "long" if _is_long(text) else "wrap" if len(words) > LINE else ""
+        name = "number" if numbers[k] else in_row if tag == "td" else ""
+        kind = f' class="{name}"' if name else ""
         return f"<{tag}{kind}>{said(text)}</{tag}>"
 
     head = "".join(cell("th", text, k) for k, text in enumerate(table.head))
