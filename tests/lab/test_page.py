@@ -107,9 +107,9 @@ def test_each_section_says_what_made_it(report: Report):
     )
 
 
-def test_columns_of_numbers_stand_to_the_right(report: Report):
+def test_columns_of_numbers_stand_to_the_right_and_long_texts_take_several_lines(report: Report):
     classes = [found.get("class") for tag, found in Tags(page(report)).seen if tag in ("th", "td")]
-    assert classes == [None, "number", None, "number", None, "number"]
+    assert classes == [None, "number", None, "number", "wrap", "number"]
 
 
 def texts_of(svg: str) -> list[str]:
