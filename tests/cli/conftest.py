@@ -114,6 +114,16 @@ def recurrent(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return made
 
 
+def recurrent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recurrent run on the sentences of `trained`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("recurrent") / "gru"
+    settings = [each for each in TINY if not each.startswith("model.")]
+    model = 'model={ kind = "recurrent", d_model = 16, max_len = 32 }'
+    result = call("train", "copy", *settings, *HELD, model, "--out", folder)
+    assert result.status == 0, result.err
+    return folder
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of `trained`, to be damaged at will."""

@@ -62,9 +62,13 @@ def positional(words: list[str]) -> list[str]:
     if words[0].startswith("-"):
         return []
     assert words[0] in COMMANDS, f"there is no command {words[0]}"
-    options = {name: param for param in COMMANDS[words[0]].params for name in param.opts if name.startswith("-")}
+    command, given = COMMANDS[words[0]], words[1:]
+    if hasattr(command, "commands"):  # a group of commands
+        assert given and given[0] in command.commands, f"sightline {words[0]} has no command {given[:1]}"
+        command, given = command.commands[given[0]], given[1:]
+    options = {name: param for param in command.params for name in param.opts if name.startswith("-")}
     rest: list[str] = []
-    arguments = iter(words[1:])
+    arguments = iter(given)
     for word in arguments:
         if not word.startswith("-") or word == "--help":
             rest += [word] * (word != "--help")

@@ -31,7 +31,7 @@ def doctor(
 def _rows(folder: Path) -> list[tuple[str, str]]:
     import torch
 
-    from sightline.training.devices import best_device, choose_precision, usable_cores
+    from sightline.training.devices import best_device, choose_precision, processor, usable_cores
 
     device = best_device()
     torch.set_num_threads(usable_cores())
@@ -63,21 +63,10 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _cpuinfo() -> dict[str, str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
-
-
-def processor() -> str:
-    """What the processor is called."""
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
-
-
 def _features() -> list[str]:
-    flags = set(_cpuinfo().get("flags", "").split())
+    from sightline.training.devices import cpuinfo
+
+    flags = set(cpuinfo().get("flags", "").split())
     return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from sightline.cli import (
     align,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -17,6 +18,7 @@ from sightline.cli import (
     export,
     import_,
     inspect,
+    lab,
     prepare,
     score,
     shortlist,
@@ -43,6 +45,8 @@ app.command("translate", short_help="Translate: one line in, one line out.")(tra
 app.command("score", short_help="How probable a model finds translations.")(score.score)
 app.command("align", short_help="Which word translates which.")(align.align)
 app.command("evaluate", short_help="Score translations; compare two systems.")(evaluate.evaluate)
+app.command("compare", short_help="Runs beside each other, on one page.")(compare.compare)
+app.add_typer(lab.app, name="lab", short_help="Experiments that train what they compare.")
 app.command("explore", short_help="See inside a model, in the browser.")(explore.explore)
 app.command("inspect", short_help="Write what a model computes to a file.")(inspect.inspect)
 app.command("export", short_help="Write a model for another engine.")(export.export)

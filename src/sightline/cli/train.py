@@ -68,7 +68,7 @@ def train(
     parameters = sum(p.numel() for p in run.model.parameters())
     where = f", going on from step {run.state.step}" if run.state.step else ""
     say(console, f"Training {parameters / 1e6:.1f} M parameters in {folder}{where}")
-    with _stopping(run), TrainingDisplay(run, console) as display:
+    with stopping(run), TrainingDisplay(run, console) as display:
         for step in fit(run):
             display.show(step)
     if not run.state.finished:
@@ -93,7 +93,7 @@ def _summary(run: "Run", console: "Console") -> None:
 
 
 @contextmanager
-def _stopping(run: "Run") -> Iterator[None]:
+def stopping(run: "Run") -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) ends the run after its step, saved; the second interrupts at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -69,6 +69,21 @@ class LengthBucket:
     high: int | None
     n: int
     bleu: float
+    mean_length: float
+    """Of the sources."""
+    interval: tuple[float, float]
+    """95 % of the scores of resampled sentences lie here."""
+
+
+@dataclass(frozen=True, slots=True)
+class BleuInterval:
+    """BLEU of a test set, and where it may as well be."""
+
+    bleu: float
+    low: float
+    high: float
+    """95 % of the scores of resampled sentences lie from `low` to `high`."""
+    signature: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +163,14 @@ def bleu_by_length(
     *,
     lang: str = "",
     settings: MetricSettings = DEFAULTS,
+    n: int = 1000,
+    seed: int = 12345,
 ) -> list[LengthBucket]:
     """BLEU of short and of long sentences, by the length of the source; groups without a sentence are left out.
 
     A source is as long as sacreBLEU's tokenizer for its script finds tokens in it: words and punctuation marks or,
-    where no blanks are written, characters. Each group's BLEU has the tokenizer of the whole, so that they compare.
+    where no blanks are written, characters. Each group's BLEU has the tokenizer of the whole, so that they compare, and its
+    sentences are resampled as by `bleu_interval`.
 
     Raises:
         DataError: as `evaluate_translations`, or when there is not one source for each translation.
@@ -171,9 +189,39 @@ def bleu_by_length(
     for low, high in zip([0, *(edge + 1 for edge in edges)], [*edges, None], strict=True):
         rows = [i for i, length in enumerate(lengths) if low <= length and (high is None or length <= high)]
         if rows:
-            score = metric.corpus_score([hyps[i] for i in rows], reference_streams([refs[i] for i in rows])).score
-            buckets.append(LengthBucket(low, high, len(rows), score))
+            found = _resampled(metric, [hyps[i] for i in rows], [refs[i] for i in rows], n, seed)
+            mean = sum(lengths[i] for i in rows) / len(rows)
+            buckets.append(LengthBucket(low, high, len(rows), found.bleu, mean, (found.low, found.high)))
     return buckets
+
+
+def bleu_interval(
+    hyps: Sequence[str],
+    refs: Sequence[Sequence[str]],
+    *,
+    lang: str = "",
+    settings: MetricSettings = DEFAULTS,
+    n: int = 1000,
+    seed: int = 12345,
+) -> BleuInterval:
+    """BLEU with the interval that other sentences of the same kind would put it in (Koehn 2004; sacreBLEU's bootstrap).
+
+    The test set is drawn anew `n` times with replacement; `seed` as of `paired_bootstrap`.
+
+    Raises:
+        DataError: as `evaluate_translations`.
+    """
+    _check(hyps, refs)
+    return _resampled(_bleu(_tokenizer_name(refs, lang, settings), settings), hyps, refs, n, seed)
+
+
+def _resampled(metric: BLEU, hyps: Sequence[str], refs: Sequence[Sequence[str]], n: int, seed: int) -> BleuInterval:
+    if n < 2 or seed < 1:
+        raise ValueError(f"n ({n}) must be at least 2, and seed ({seed}) at least 1")
+    with _sacrebleu_seed(seed):
+        score = cast(Any, metric.corpus_score(hyps, reference_streams(refs), n_bootstrap=n))
+    signature = str(metric.get_signature())
+    return BleuInterval(score.score, float(score._mean - score._ci), float(score._mean + score._ci), signature)
 
 
 def paired_bootstrap(

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import torch
@@ -17,6 +18,20 @@ from sightline.bundle.weights import PRECISIONS
 def best_device() -> torch.device:
     """The first CUDA device if there is one, else the CPU."""
     return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+
+def cpuinfo() -> dict[str, str]:
+    """What Linux says of the processor; nothing elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
+
+
+def processor() -> str:
+    """What the processor is called."""
+    return cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

@@ -50,7 +50,8 @@ def validate(run: Run) -> Evaluation:
     else:
         state.worse += 1
     state.snapshots = [*state.snapshots, state.step][-max(1, settings.average) :]
-    run.recorder.write("valid", state.step, figures)
+    spent = {"seconds": round(state.seconds, 1), "tokens": state.tokens}
+    run.recorder.write("valid", state.step, figures | spent)
     return replace(found, figures=figures)
 
 

@@ -1,0 +1,128 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sightline.errors import ConfigError
+from sightline.lab.experiment import (
+    CLOSE,
+    Contender,
+    Experiment,
+    Job,
+    Scale,
+    Stopped,
+    chosen,
+    just_train,
+    with_parameters,
+)
+from sightline.models.build import build_model
+from sightline.models.config import ConvolutionalConfig, RecurrentConfig
+from sightline.training.loop import fit
+from sightline.training.run import Run
+
+
+def size(experiment: Experiment, contender: Contender) -> int:
+    recipe = experiment.recipe(contender)
+    vocab = recipe.tokenizer.vocab_size
+    return sum(p.numel() for p in build_model(recipe.model, vocab, vocab).parameters())
+
+
+def test_all_have_the_same_number_of_parameters(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    experiment = Experiment(contenders, scale, tmp_path)
+    sizes = [size(experiment, each) for each in contenders]
+    assert sizes[0] == experiment.size
+    assert all(abs(each / sizes[0] - 1) <= CLOSE for each in sizes)
+
+
+@pytest.mark.parametrize(
+    ("model", "width"), [(RecurrentConfig(cell="lstm", n_heads=2), "d_state"), (ConvolutionalConfig(), "d_model")]
+)
+def test_a_width_is_found_for_any_family_and_number(model, width: str):
+    for wanted in (300_000, 2_000_000):
+        found = with_parameters(model, width, 500, wanted)
+        count = sum(p.numel() for p in build_model(found, 500, 500).parameters())
+        assert abs(count / wanted - 1) <= CLOSE
+        assert getattr(found, width) % found.n_heads == 0
+
+
+def test_a_number_of_parameters_that_no_width_gives_is_refused():
+    with pytest.raises(ConfigError, match=r"No model.d_state gives the recurrent model 100 parameters"):
+        with_parameters(RecurrentConfig(d_model=8), "d_state", 50, 100)
+
+
+def test_what_is_trained_is_not_trained_again(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    trained: list[str] = []
+
+    def train(run: Run, job: Job, number: int, count: int) -> None:
+        trained.append(f"{number}/{count} {job}")
+        just_train(run, job, number, count)
+
+    systems = Experiment(contenders, scale, tmp_path).carry_out(train)
+    assert trained == ["1/3 transformer, seed 1", "2/3 transformer, seed 2", "3/3 gru, seed 1"]
+    assert [(each.key, len(each.runs)) for each in systems] == [("transformer", 2), ("gru", 1)]
+    weights = [run.weights for each in systems for run in each.runs]
+    again = Experiment(contenders, scale, tmp_path).carry_out(train)
+    assert len(trained) == 3
+    assert [run.weights for each in again for run in each.runs] == weights
+    more = Experiment(contenders, replace(scale, seeds=3), tmp_path).carry_out(train)
+    assert trained[3:] == ["3/4 transformer, seed 3"] and len(more[0].runs) == 3
+
+
+def test_another_recipe_in_the_folder_is_noticed(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    only = contenders[:1]
+    Experiment(only, replace(scale, seeds=1), tmp_path).carry_out()
+    for settings, changes, said in (
+        (["train.lr=0.01"], {}, "train.lr differ"),
+        (["train.max_steps=5"], {}, "train.max_steps was 4 and is now 5"),
+        ([], {"minutes": 6.0}, "train.max_minutes was 5.0 and is now 6.0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Experiment(only, replace(scale, seeds=1, **changes), tmp_path, settings).carry_out()
+
+
+def test_a_training_that_was_stopped_goes_on(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    def stop(run: Run, job: Job, number: int, count: int) -> None:
+        for step in fit(run):
+            run.stop_requested = step.index == 2
+
+    only = replace(scale, seeds=1)
+    with pytest.raises(Stopped, match="saved at step 2 of transformer, seed 1"):
+        Experiment(contenders[:1], only, tmp_path).carry_out(stop)
+    [system] = Experiment(contenders[:1], only, tmp_path).carry_out()
+    assert system.runs[0].state.step == 4
+
+
+def test_each_is_tuned_by_as_many_trials_and_the_least_loss_is_taken(
+    contenders: list[Contender], scale: Scale, tmp_path: Path
+):
+    tuned = replace(scale, seeds=1, rates=(0.01, 1.0), trial_minutes=5.0)
+    experiment = Experiment(contenders, tuned, tmp_path)
+    assert experiment.count() == 2 + 2 * 2
+    systems = experiment.carry_out()
+    for (contender, tried), system in zip(experiment.tried(), systems, strict=True):
+        assert [run.recipe.train.lr for run in tried] == pytest.approx([0.00003, 0.003])
+        losses = [run.best_loss() for run in tried]
+        best = tried[losses.index(min(losses))].recipe.train.lr
+        assert system.recipe.train.lr == best == experiment.chosen_rate(contender, tried)
+        assert all(run.recipe.train.seed == system.recipe.train.seed for run in tried)
+
+
+def test_the_runs_share_one_corpus(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    systems = Experiment(contenders, scale, tmp_path).carry_out()
+    one, *others = [run.prepared for each in systems for run in each.runs]
+    assert all(each.hashes["test.jsonl as used"] == one.hashes["test.jsonl as used"] for each in others)
+    assert all(each.tokenizer.to_json() == one.tokenizer.to_json() for each in others)
+
+
+def test_some_contenders_are_chosen_by_their_keys_and_the_one_they_follow_with_them(contenders: list[Contender]):
+    assert [each.key for each in chosen(contenders, ["gru"])] == ["transformer", "gru"]
+    assert [each.key for each in chosen(contenders, ["transformer"])] == ["transformer"]
+    assert chosen(contenders, []) == contenders
+    with pytest.raises(ConfigError, match=r"--only grub: there is no such system\. Did you mean 'gru'\?"):
+        chosen(contenders, ["grub"])
+
+
+def test_trials_want_a_learning_rate_to_start_from(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    tuned = replace(scale, recipe="wmt14-en-de", settings=(), rates=(1.0,), trial_minutes=1.0)
+    with pytest.raises(ConfigError, match=r"give train\.lr=NUMBER"):
+        Experiment(contenders, tuned, tmp_path, ["tokenizer.vocab_size=500"]).trials(contenders[0])
