@@ -11,7 +11,7 @@ def test_two_runs_become_a_page_and_markdown_and_the_verdict_is_said(
     assert result.status == 0, result.err
     assert "The highest BLEU is that of" in result.out and "compare.html" in result.out
     page = (tmp_path / "report" / "compare.html").read_text(encoding="utf-8")
-    assert f"sightline compare {trained} {recurrent}" in page
+    assert f"sightline compare {trained} {recurrent_run}" in page
     for said in ("The scores, and what they took", "分数与代价", "Which word comes from which?"):
         assert said in page
     assert {"compare.md", "compare.zh.md", "pictures"} <= {path.name for path in (tmp_path / "report").iterdir()}

@@ -6,7 +6,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.lab.parts import Said
-from sightline.lab.probes.fresh import CLASSICS, System, Trained
+from sightline.lab.probes.fresh import CLASSICS, Trained
 from sightline.models.build import FAMILIES, build_model
 from sightline.models.config import ModelConfig
 
@@ -14,7 +14,7 @@ LINES = ["tom hit jerry .", "jerry saw tom", "a dog runs through the snow .", "t
 
 
 @pytest.fixture(scope="session")
-def systems() -> list[System]:
+def systems() -> list[Untrained]:
     made = [(name, make(16)) for name, make in CLASSICS.values()]
     return [(name, config) for name, config in made if type(config) in FAMILIES]
 
@@ -31,6 +31,6 @@ def bundle_of(config: ModelConfig, tokenizer: Tokenizer) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def trained(systems: list[System], tokenizer: Tokenizer) -> list[Trained]:
+def trained(systems: list[Untrained], tokenizer: Tokenizer) -> list[Trained]:
     """Their weights are the first ones: what is tested does not depend on them."""
     return [(Said(name.en, name.zh), bundle_of(config, tokenizer)) for name, config in systems]

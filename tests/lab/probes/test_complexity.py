@@ -12,7 +12,7 @@ from sightline.lab.probes.complexity import (
     operations_per_token,
     path_length,
 )
-from sightline.lab.probes.fresh import System, fresh
+from sightline.lab.probes.fresh import fresh
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 GRU = RecurrentConfig(d_model=16, bidirectional=False)
@@ -60,13 +60,13 @@ def test_the_longest_path_is_the_sentence_for_recurrence_and_one_for_attention()
     assert layers_to_see(TRANSFORMER.model_copy(update={"attention": {"kind": "local", "window": 1}}), 5) == 4
 
 
-def test_every_system_has_operations_for_each_target_token(systems: list[System]) -> None:
+def test_every_system_has_operations_for_each_target_token(systems: list[Untrained]) -> None:
     for _, config in systems:
         model = fresh(config, 50, 40, 1)
         small, large = operations_per_token(model, 4), operations_per_token(model, 8)
         assert 0 < small <= large * 1.05
 
 
-def test_the_section_has_a_row_for_each_system(systems: list[System]) -> None:
+def test_the_section_has_a_row_for_each_system(systems: list[Untrained]) -> None:
     section = complexity_section(systems[-2:], 50, 8)
     assert [len(part.rows) for part in section.parts if isinstance(part, Table)] == [2, 2]

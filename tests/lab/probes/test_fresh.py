@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import FIRST_WORD, System, classics, fresh, n_parameters, one_way, random_words
+from sightline.lab.probes.fresh import FIRST_WORD, classics, fresh, n_parameters, one_way, random_words
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 
-def test_the_seed_alone_decides_the_first_weights(systems: list[System]) -> None:
+def test_the_seed_alone_decides_the_first_weights(systems: list[Untrained]) -> None:
     for _, config in systems:
         torch.manual_seed(3)
         before = torch.get_rng_state()
@@ -19,7 +19,7 @@ def test_the_seed_alone_decides_the_first_weights(systems: list[System]) -> None
         assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_fresh_model_has_no_dropout_and_takes_the_length(systems: list[System]) -> None:
+def test_a_fresh_model_has_no_dropout_and_takes_the_length(systems: list[Untrained]) -> None:
     for _, config in systems:
         model = fresh(config.model_copy(update={"max_len": 4}), 50, 12, 1).train()
         src = random_words(2, 12, 50, torch.Generator().manual_seed(1))
@@ -43,7 +43,7 @@ def test_only_recurrent_models_can_be_made_to_read_one_way() -> None:
     assert one_way(config) is config
 
 
-def test_watching_what_flows_changes_nothing_and_ends(systems: list[System]) -> None:
+def test_watching_what_flows_changes_nothing_and_ends(systems: list[Untrained]) -> None:
     for _, config in systems:
         model = fresh(config, 50, 10, 1)
         src = random_words(2, 6, 50, torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import System, Trained, fresh, one_way, random_words
+from sightline.lab.probes.fresh import Trained, fresh, one_way, random_words
 from sightline.lab.probes.gradients import (
     GradientByDistance,
     at_first,
@@ -42,7 +42,7 @@ def losses(model: AnyModel, embedded: torch.Tensor, src: torch.Tensor, tgt: torc
     return torch.nn.functional.cross_entropy(logits, tgt[:, -1], reduction="none")
 
 
-def test_the_norm_is_that_of_the_derivative_by_the_word_at_that_distance(systems: list[System]) -> None:
+def test_the_norm_is_that_of_the_derivative_by_the_word_at_that_distance(systems: list[Untrained]) -> None:
     for _, config in systems:
         one = config.model_copy(update={"n_decoder_layers": 1})  # ConvS2S divides gradients by the number of layers
         model = fresh(one, 50, 10, 1).double()
@@ -59,7 +59,7 @@ def test_the_norm_is_that_of_the_derivative_by_the_word_at_that_distance(systems
             assert norm == pytest.approx(float(by_number.norm()), rel=1e-3, abs=1e-9)
 
 
-def test_the_series_has_the_distances_asked_for_and_the_seed_repeats_it(systems: list[System]) -> None:
+def test_the_series_has_the_distances_asked_for_and_the_seed_repeats_it(systems: list[Untrained]) -> None:
     one, two = (at_first(systems, (1, 2, 8), 50, rows=2, seeds=2) for _ in range(2))
     assert one == two
     assert all(each.distances == [1, 2, 8] and each.relative[0] == 1.0 and min(each.norms) > 0 for each in one)
@@ -81,7 +81,7 @@ def test_without_gates_and_attention_the_gradient_vanishes_and_with_attention_it
     assert 0.1 < transformer < 10
 
 
-def _named() -> list[System]:
+def _named() -> list[Untrained]:
     from sightline.lab.parts import Said
 
     return [(Said("a", "a"), config) for config in (ELMAN, ATTENTIVE, TRANSFORMER)]
@@ -136,7 +136,7 @@ def test_trained_models_are_read_on_real_sentences(trained: list[Trained]) -> No
         of_trained(trained[0][1], pairs[:1], (1, 64), rows=2)
 
 
-def test_the_section_has_the_charts_and_tables(systems: list[System], trained: list[Trained]) -> None:
+def test_the_section_has_the_charts_and_tables(systems: list[Untrained], trained: list[Trained]) -> None:
     pairs = [("tom hit jerry .", "jerry saw tom")] * 8
     section = gradients_section(
         systems[:2], trained[:1], pairs, deep_systems(8, layers=2)[:2], (1, 4), 50, rows=2, seeds=1

@@ -5,7 +5,7 @@ import torch
 
 from sightline.errors import ConfigError
 from sightline.lab.parts import Table
-from sightline.lab.probes.fresh import System, Trained, fresh
+from sightline.lab.probes.fresh import Trained, fresh
 from sightline.lab.probes.permutation import (
     ROUNDING,
     at_first,
@@ -51,7 +51,7 @@ def test_recurrence_knows_the_order_without_being_told(cell: str) -> None:
     assert not told and not found.blind
 
 
-def test_nothing_changes_if_the_order_does_not(systems: list[System]) -> None:
+def test_nothing_changes_if_the_order_does_not(systems: list[Untrained]) -> None:
     for _, config in systems:
         for _, found in at_first(config, WORDS, range(4)):
             assert found.apart == 0.0 and found.variation == 0.0 and found.tokens[0] == found.tokens[1]
@@ -62,7 +62,7 @@ def test_what_is_no_order_is_refused() -> None:
         permute(fresh(SMALL, 50, 10, 1), torch.tensor([4, 5, 6]), [0, 0, 2])
 
 
-def test_taking_positions_away_leaves_the_model_as_it_was(systems: list[System]) -> None:
+def test_taking_positions_away_leaves_the_model_as_it_was(systems: list[Untrained]) -> None:
     rotary: ModelConfig = SMALL.model_copy(update={"position": "rotary"})
     for config in [rotary, *(config for _, config in systems)]:
         model = fresh(config, 50, 10, 1)
@@ -80,7 +80,7 @@ def test_words_of_trained_models_stay_whole(trained: list[Trained]) -> None:
             assert -1.0 <= found.cosine <= 1.0 + 1e-9 and 0.0 <= found.variation <= 1.0
 
 
-def test_the_section_tells_numbers_and_translations(systems: list[System], trained: list[Trained]) -> None:
+def test_the_section_tells_numbers_and_translations(systems: list[Untrained], trained: list[Trained]) -> None:
     section = permutation_section(systems, trained)
     numbers, texts = section.parts
     assert isinstance(numbers, Table) and isinstance(texts, Table)
@@ -90,7 +90,7 @@ def test_the_section_tells_numbers_and_translations(systems: list[System], train
         permutation_section(systems, other="Jerry hit Tim")
 
 
-def test_the_first_and_the_last_word_change_places_if_no_other_order_is_given(systems: list[System]) -> None:
+def test_the_first_and_the_last_word_change_places_if_no_other_order_is_given(systems: list[Untrained]) -> None:
     for sentence, other in (("Tom", "Tom"), ("hit Tom", "Tom hit"), ("a man hits a dog", "dog man hits a a")):
         section = permutation_section(systems[:1], sentence=sentence)
         assert section.parts[0].title.en == f'"{sentence}" and "{other}"'

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import FIRST_WORD, System, fresh, one_way
+from sightline.lab.probes.fresh import FIRST_WORD, fresh, one_way
 from sightline.lab.probes.recall import (
     WORDS,
     Practice,
@@ -35,13 +35,13 @@ def test_the_interval_is_wilsons() -> None:
         wilson(0.5, 0)
 
 
-def test_a_system_without_practice_guesses(systems: list[System]) -> None:
+def test_a_system_without_practice_guesses(systems: list[Untrained]) -> None:
     for _, config in systems:
         share = remembered(fresh(config, VOCAB, 9, 1), 8, tried=128)
         assert 0.0 <= share <= 0.25
 
 
-def test_every_system_learns_a_trivially_short_distance_within_seconds(systems: list[System]) -> None:
+def test_every_system_learns_a_trivially_short_distance_within_seconds(systems: list[Untrained]) -> None:
     small = {"d_model": 24, "n_encoder_layers": 1, "n_decoder_layers": 1}
     for name, config in systems:
         model = fresh(config.model_copy(update=small), VOCAB, 2, 1)
@@ -50,7 +50,7 @@ def test_every_system_learns_a_trivially_short_distance_within_seconds(systems: 
         assert all(low <= share <= high for share, (low, high) in zip(found.accuracy, found.intervals, strict=True))
 
 
-def test_the_same_seed_learns_the_same(systems: list[System]) -> None:
+def test_the_same_seed_learns_the_same(systems: list[Untrained]) -> None:
     for _, config in systems[:1] + systems[-1:]:
         found = [measure_recall(fresh(config, VOCAB, 5, 3), (2, 4), Practice(steps=8, rows=4), tried=16) for _ in "ab"]
         assert found[0].accuracy == found[1].accuracy
@@ -60,17 +60,17 @@ def test_the_same_seed_learns_the_same(systems: list[System]) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_practice_ends_with_its_seconds(systems: list[System]) -> None:
+def test_practice_ends_with_its_seconds(systems: list[Untrained]) -> None:
     steps, seconds = practise(fresh(systems[0][1], VOCAB, 5, 3), (2,), Practice(steps=10**9, seconds=0.2, rows=2))
     assert 0.2 <= seconds < 2.0 and steps > 1
 
 
-def test_more_cannot_be_asked_than_is_read(systems: list[System]) -> None:
+def test_more_cannot_be_asked_than_is_read(systems: list[Untrained]) -> None:
     with pytest.raises(ValueError, match="3 words cannot be asked of 2"):
         measure_recall(fresh(systems[0][1], VOCAB, 5, 3), (2, 4), Practice(steps=1), asked=3)
 
 
-def test_the_section_shows_every_system_and_chance(systems: list[System]) -> None:
+def test_the_section_shows_every_system_and_chance(systems: list[Untrained]) -> None:
     section = recall_section(systems, (2, 4), Practice(steps=2, rows=2), tried=8)
     chart = section.parts[0]
     assert isinstance(chart, LineChart)
@@ -87,7 +87,7 @@ def test_the_section_shows_every_system_and_chance(systems: list[System]) -> Non
 
 @pytest.mark.slow
 def test_with_attention_a_far_word_is_remembered_after_practice_that_is_too_short_for_an_elman_network(
-    systems: list[System],
+    systems: list[Untrained],
 ) -> None:
     wide = {name.en: one_way(config.model_copy(update={"d_model": 40})) for name, config in systems}
     distances, practice = (2, 4, 8, 16, 32, 64), Practice(steps=300, lr=3e-3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import System, Trained, fresh, random_words
+from sightline.lab.probes.fresh import Trained, fresh, random_words
 from sightline.lab.probes.receptive import LENGTH, ReceptiveField, receptive_fields, receptive_section, theoretical
 from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 
@@ -17,7 +17,7 @@ def source(length: int) -> torch.Tensor:
     return random_words(2, length, 50, torch.Generator().manual_seed(1))
 
 
-def test_what_the_architecture_allows_is_never_exceeded(systems: list[System]) -> None:
+def test_what_the_architecture_allows_is_never_exceeded(systems: list[Untrained]) -> None:
     for name, config in [*systems, (None, LOCAL)]:
         fields = receptive_fields(fresh(config, 50, 34, 1), source(33), draws=2)
         assert len(fields) == config.n_encoder_layers
@@ -63,7 +63,7 @@ def test_the_estimate_is_near_the_norm_of_the_whole_jacobian() -> None:
     torch.testing.assert_close(torch.tensor(found.influence).double(), norms / norms.max(), atol=0.03, rtol=0.1)
 
 
-def test_the_strongest_influence_is_one_and_the_seed_repeats_it(systems: list[System]) -> None:
+def test_the_strongest_influence_is_one_and_the_seed_repeats_it(systems: list[Untrained]) -> None:
     for _, config in systems:
         model = fresh(config, 50, 20, 1)
         one, two = (receptive_fields(model, source(9), draws=2, seed=4) for _ in range(2))
@@ -102,7 +102,7 @@ def test_three_layers_see_at_most(config: ConvolutionalConfig, words: int) -> No
 
 
 def test_the_section_has_a_chart_for_each_system_and_a_row_for_each_layer(
-    systems: list[System], trained: list[Trained]
+    systems: list[Untrained], trained: list[Trained]
 ) -> None:
     section = receptive_section(systems, trained[:1], length=9, rows=2, draws=1, vocab_size=50)
     charts = [part for part in section.parts if isinstance(part, LineChart)]

@@ -1,11 +1,11 @@
 """Speeds by the length of sentences."""
 
 from sightline.lab.parts import LineChart
-from sightline.lab.probes.fresh import System, fresh
+from sightline.lab.probes.fresh import fresh
 from sightline.lab.probes.speed import measure_speed, speed_section
 
 
-def test_a_system_has_a_speed_at_each_length_that_it_takes(systems: list[System]) -> None:
+def test_a_system_has_a_speed_at_each_length_that_it_takes(systems: list[Untrained]) -> None:
     models = [fresh(config, 50, 40, 1) for _, config in systems[-2:]]
     models[0].tgt_embed.position.max_len = 10
     found = measure_speed(models, 50, (4, 16), tokens=32, rows=2, repetitions=2)
@@ -14,12 +14,12 @@ def test_a_system_has_a_speed_at_each_length_that_it_takes(systems: list[System]
         assert each.trained > 0 and each.alone > 0 and each.together > 0
 
 
-def test_a_recurrent_model_needs_longer_for_a_long_sentence(systems: list[System]) -> None:
+def test_a_recurrent_model_needs_longer_for_a_long_sentence(systems: list[Untrained]) -> None:
     [[short, long]] = measure_speed([fresh(systems[0][1], 50, 80, 1)], 50, (4, 64), tokens=64, rows=2)
     assert long.alone > 2 * short.alone
 
 
-def test_the_section_shows_every_system(systems: list[System]) -> None:
+def test_the_section_shows_every_system(systems: list[Untrained]) -> None:
     section = speed_section(systems, 50, (4, 8), tokens=16, rows=2, repetitions=1)
     charts = [part for part in section.parts if isinstance(part, LineChart)]
     assert len(charts) == 3

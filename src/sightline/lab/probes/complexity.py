@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import System, fresh, in_double, random_words
+from sightline.lab.probes.fresh import Untrained, fresh, in_double, random_words
 from sightline.lab.probes.receptive import window_of
 from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig
 from sightline.models.sequence_to_sequence import AnyModel
@@ -158,7 +158,7 @@ def _told(config: ModelConfig) -> tuple[str, str, str]:
     return "O(n² d)", "O(1)", "O(1)"
 
 
-def complexity_section(systems: Sequence[System], vocab_size: int = 8000, words: int = SHORT) -> Section:
+def complexity_section(systems: Sequence[Untrained], vocab_size: int = 8000, words: int = SHORT) -> Section:
     """The table with what is counted on freshly made models beside it, and the size of each system."""
     costs = [layer_cost(config, words) for _, config in systems]
     theory: list[list[str | Said]] = []

@@ -13,7 +13,7 @@ from sightline.models.build import build_model
 from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.models.sequence_to_sequence import AnyModel
 
-System = tuple[Said, ModelConfig]
+Untrained = tuple[Said, ModelConfig]
 """A model that a probe makes itself, and what it is called."""
 Trained = tuple[Said, Bundle]
 """A model that was trained, and what it is called."""
@@ -88,7 +88,7 @@ CLASSICS: dict[str, tuple[Said, Callable[[int], ModelConfig]]] = {
 """Small systems by their names, made of a width; recurrent ones read from left to right."""
 
 
-def classics(keys: Sequence[str], parameters: int, vocab_size: int) -> list[System]:
+def classics(keys: Sequence[str], parameters: int, vocab_size: int) -> list[Untrained]:
     """Those of `CLASSICS`, each as wide as comes nearest to so many parameters. Widths are multiples of 8."""
     found = []
     for key in keys:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from sightline.bundle import Bundle
 from sightline.lab.parts import Line, LineChart, Said, Section, Table
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import System, Trained, fresh, in_double, one_way, random_words
+from sightline.lab.probes.fresh import Trained, Untrained, fresh, in_double, one_way, random_words
 from sightline.models.config import RecurrentConfig, TransformerConfig
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.training.optim import clip
@@ -129,10 +129,10 @@ def scaled_recurrence(model: AnyModel, factor: float) -> AnyModel:
     return changed
 
 
-def gradient_systems(width: int = 64) -> list[System]:
+def gradient_systems(width: int = 64) -> list[Untrained]:
     """The classical comparison: without gates and with them, without attention and with it, and no recurrence at all."""
     kinds = [("elman", "Elman RNN", "Elman 循环网络"), ("gru", "GRU", "GRU"), ("lstm", "LSTM", "LSTM")]
-    found: list[System] = [
+    found: list[Untrained] = [
         (Said(en, zh), RecurrentConfig(cell=cell, d_model=width, attention="none", bidirectional=False))
         for cell, en, zh in kinds
     ]
@@ -147,11 +147,11 @@ def gradient_systems(width: int = 64) -> list[System]:
     return [*found, (Said("Transformer", "Transformer"), transformer)]
 
 
-def deep_systems(width: int = 64, layers: int = 8) -> list[System]:
+def deep_systems(width: int = 64, layers: int = 8) -> list[Untrained]:
     """Recurrent networks of many layers, without residual connections and with them, and a Transformer as deep, which has
     them.
     """
-    found: list[System] = []
+    found: list[Untrained] = []
     for cell, name in (("elman", "Elman"), ("gru", "GRU"), ("lstm", "LSTM")):
         for residual in (False, True):
             config = RecurrentConfig(
@@ -166,7 +166,7 @@ def deep_systems(width: int = 64, layers: int = 8) -> list[System]:
 
 
 def at_first(
-    systems: Sequence[System], distances: Sequence[int], vocab_size: int, rows: int, seeds: int
+    systems: Sequence[Untrained], distances: Sequence[int], vocab_size: int, rows: int, seeds: int
 ) -> list[GradientByDistance]:
     """The gradients by distance of models with their first weights, over random sentences of as many words as the largest
     distance, for the first word that is written. A recurrent encoder reads from left to right only: see `one_way`.
@@ -209,10 +209,10 @@ def of_trained(
 
 
 def gradients_section(
-    systems: Sequence[System],
+    systems: Sequence[Untrained],
     trained: Sequence[Trained] = (),
     pairs: Sequence[tuple[str, str]] = (),
-    deep: Sequence[System] = (),
+    deep: Sequence[Untrained] = (),
     distances: Sequence[int] = DISTANCES,
     vocab_size: int = 1000,
     rows: int = 16,
@@ -261,14 +261,14 @@ def gradients_section(
     return Section(Said("Does the gradient reach far words?", "梯度能到达远处的词吗？"), text, parts)
 
 
-def _lines(named: Sequence[System | Trained], found: Sequence[GradientByDistance]) -> list[Line]:
+def _lines(named: Sequence[Untrained | Trained], found: Sequence[GradientByDistance]) -> list[Line]:
     return [
         Line(name, [float(d) for d in each.distances], [max(value, LEAST) for value in each.relative])
         for (name, _), each in zip(named, found, strict=True)
     ]
 
 
-def _factors(systems: Sequence[System], found: Sequence[GradientByDistance]) -> Table:
+def _factors(systems: Sequence[Untrained], found: Sequence[GradientByDistance]) -> Table:
     rows = [
         [name, f"{each.factor:.3f}", f"{each.relative[-1]:.1e}"] for (name, _), each in zip(systems, found, strict=True)
     ]
@@ -284,7 +284,7 @@ def _factors(systems: Sequence[System], found: Sequence[GradientByDistance]) -> 
     )
 
 
-def _by_layer(systems: Sequence[System], vocab_size: int, rows: int, seeds: int, length: int = 16) -> LineChart:
+def _by_layer(systems: Sequence[Untrained], vocab_size: int, rows: int, seeds: int, length: int = 16) -> LineChart:
     lines = []
     for name, config in systems:
         logs: list[Tensor] = []
@@ -305,7 +305,7 @@ def _by_layer(systems: Sequence[System], vocab_size: int, rows: int, seeds: int,
     )
 
 
-def _clipped(systems: Sequence[System], vocab_size: int, rows: int, length: int) -> Table:
+def _clipped(systems: Sequence[Untrained], vocab_size: int, rows: int, length: int) -> Table:
     generator = torch.Generator().manual_seed(1)
     src, tgt = (random_words(rows, length, vocab_size, generator) for _ in range(2))
     table: list[list[str | Said]] = []

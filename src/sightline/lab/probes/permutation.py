@@ -18,7 +18,7 @@ from sightline.errors import ConfigError
 from sightline.inspection.alignment import Pieces, Words
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import FIRST_WORD, System, Trained, fresh
+from sightline.lab.probes.fresh import FIRST_WORD, Trained, Untrained, fresh
 from sightline.models.config import ModelConfig
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.attention import SelfAttention
@@ -155,7 +155,7 @@ def _both(model: AnyModel, src: Int[Tensor, " s"], order: Sequence[int]) -> list
 
 
 def permutation_section(
-    systems: Sequence[System] = (),
+    systems: Sequence[Untrained] = (),
     trained: Sequence[Trained] = (),
     sentence: str = SENTENCE,
     to: str = "",

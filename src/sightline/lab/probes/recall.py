@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sightline.lab.parts import Line, LineChart, Said, Section, Table
-from sightline.lab.probes.fresh import FIRST_WORD, System, fresh, one_way, random_words
+from sightline.lab.probes.fresh import FIRST_WORD, Untrained, fresh, one_way, random_words
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.training.optim import clip, make_optimizer, set_learning_rate
 from sightline.training.settings import TrainSettings
@@ -131,7 +131,7 @@ def measure_recall(
 
 
 def recall_section(
-    systems: Sequence[System],
+    systems: Sequence[Untrained],
     distances: Sequence[int] = DISTANCES,
     practice: Practice = Practice(),
     tried: int = 256,
@@ -202,7 +202,7 @@ def recall_section(
 
 
 def _practised_alone(
-    systems: Sequence[System], distance: int, practice: Practice, tried: int, asked: int, seed: int
+    systems: Sequence[Untrained], distance: int, practice: Practice, tried: int, asked: int, seed: int
 ) -> Table:
     rows: list[list[str | Said]] = []
     for name, config in systems:

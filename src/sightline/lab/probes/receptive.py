@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sightline.lab.parts import Line, LineChart, Said, Section, Table
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import System, Trained, fresh, in_double, random_words
+from sightline.lab.probes.fresh import Trained, Untrained, fresh, in_double, random_words
 from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.models.sequence_to_sequence import AnyModel
 
@@ -111,7 +111,7 @@ def window_of(config: ModelConfig) -> int | None:
 
 
 def receptive_section(
-    systems: Sequence[System],
+    systems: Sequence[Untrained],
     trained: Sequence[Trained] = (),
     length: int = LENGTH,
     rows: int = 8,

@@ -10,7 +10,7 @@ import torch
 from sightline.decoding.settings import DecodingSettings
 from sightline.decoding.walk import greedy
 from sightline.lab.parts import Line, LineChart, Said, Section, Table
-from sightline.lab.probes.fresh import System, fresh, random_words
+from sightline.lab.probes.fresh import Untrained, fresh, random_words
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.tasks.translation import translation_loss
 
@@ -95,7 +95,7 @@ def _written(model: AnyModel, src: torch.Tensor, settings: DecodingSettings) -> 
 
 
 def speed_section(
-    systems: Sequence[System],
+    systems: Sequence[Untrained],
     vocab_size: int = 8000,
     lengths: Sequence[int] = LENGTHS,
     tokens: int = 2048,
