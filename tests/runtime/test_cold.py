@@ -15,14 +15,14 @@ from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.decoding.settings import DecodingSettings
 from sightline.models.build import build_model
 from sightline.models.config import TransformerConfig
-from sightline.models.encoder_decoder import EncoderDecoder
+from sightline.models.sequence_to_sequence import AnyModel
 from sightline.nn.cores import AttentionCore, masked_softmax
 from sightline.nn.mask import Mask
 from sightline.nn.norm import LayerNorm
 from sightline.nn.position import Rotary, Sinusoidal
 from sightline.runtime.modules import parts_of_modules
 from sightline.runtime.native import Native, NotNative, native_library, parts_of, rotations, sinusoids
-from sightline.runtime.prepared import Prepared
+from sightline.runtime.prepared import Prepared, prepare
 from sightline.runtime.translator import Translator
 
 needs_library = pytest.mark.skipif(
@@ -133,30 +133,30 @@ class Sharp(AttentionCore):
         return masked_softmax(3.0 * q @ k.mT, mask)
 
 
-def _core(model: EncoderDecoder) -> None:
+def _core(model: AnyModel) -> None:
     for block in model.decoder:
         block.self_attn.core = Sharp()
 
 
-def _eps(model: EncoderDecoder) -> None:
+def _eps(model: AnyModel) -> None:
     next(iter(model.encoder)).ffn_norm = LayerNorm(16, eps=0.1)
 
 
-def _sines(model: EncoderDecoder) -> None:
+def _sines(model: AnyModel) -> None:
     position = model.src_embed.position
     assert isinstance(position, Sinusoidal)
     position.table = position.table.flip(0)
 
 
-def _scale(model: EncoderDecoder) -> None:
+def _scale(model: AnyModel) -> None:
     model.tgt_embed.scale = 1.0
 
 
-def _order(model: EncoderDecoder) -> None:
+def _order(model: AnyModel) -> None:
     next(iter(model.decoder)).norm_at = "pre"
 
 
-def _wider(model: EncoderDecoder) -> None:
+def _wider(model: AnyModel) -> None:
     next(iter(model.decoder)).ffn = type(next(iter(model.decoder)).ffn)(16, 40)  # pyright: ignore[reportCallIssue]
 
 
@@ -195,7 +195,7 @@ def test_a_change_that_settings_could_say_is_followed(tokenizer: Tokenizer) -> N
     assert isinstance(translator.searched, Native) and translator.searched.parts.config.feedforward == "gelu"
     found = translator.translate(TEXTS)
     plain = Translator(bundle, precision="fp32")
-    plain.searched = Prepared(bundle.model, "fp32")
+    plain.searched = prepare(bundle.model, "fp32")
     assert [best[0].hypothesis.tokens for best in found] == [
         best[0].hypothesis.tokens for best in plain.translate(TEXTS)
     ]

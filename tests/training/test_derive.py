@@ -4,6 +4,7 @@ import pytest
 
 from sightline.data.sources import CorpusSettings
 from sightline.errors import ConfigError
+from sightline.models.config import TransformerConfig
 from sightline.training import derive as derivation
 from sightline.training.derive import Measured, Reason, derive, measure
 from sightline.training.recipe import Recipe
@@ -47,6 +48,7 @@ def test_more_text_gives_a_larger_model_and_vocabulary_and_less_dropout(tmp_path
 def test_the_largest_corpora_ask_for_the_base_model_of_the_paper() -> None:
     recipe, reasons = derive(CORPUS, Measured(10_000_000, 20.0), "mine")
     model = recipe.model
+    assert isinstance(model, TransformerConfig)
     assert (model.d_model, model.d_ff, model.n_encoder_layers, model.n_decoder_layers) == (512, 2048, 6, 6)
     assert recipe.train.max_steps * int(recipe.train.batch_tokens) > 1_000_000_000 and "8 epochs" in reasons[-1].text
 

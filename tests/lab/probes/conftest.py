@@ -6,7 +6,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.lab.parts import Said
-from sightline.lab.probes.fresh import CLASSICS, Trained
+from sightline.lab.probes.fresh import CLASSICS, Trained, Untrained
 from sightline.models.build import FAMILIES, build_model
 from sightline.models.config import ModelConfig
 

@@ -12,7 +12,7 @@ from sightline.lab.probes.complexity import (
     operations_per_token,
     path_length,
 )
-from sightline.lab.probes.fresh import fresh
+from sightline.lab.probes.fresh import Untrained, fresh
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 GRU = RecurrentConfig(d_model=16, bidirectional=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import FIRST_WORD, classics, fresh, n_parameters, one_way, random_words
+from sightline.lab.probes.fresh import FIRST_WORD, Untrained, classics, fresh, n_parameters, one_way, random_words
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import Trained, fresh, one_way, random_words
+from sightline.lab.probes.fresh import Trained, Untrained, fresh, one_way, random_words
 from sightline.lab.probes.gradients import (
     GradientByDistance,
     at_first,

@@ -5,7 +5,7 @@ import torch
 
 from sightline.errors import ConfigError
 from sightline.lab.parts import Table
-from sightline.lab.probes.fresh import Trained, fresh
+from sightline.lab.probes.fresh import Trained, Untrained, fresh
 from sightline.lab.probes.permutation import (
     ROUNDING,
     at_first,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import FIRST_WORD, fresh, one_way
+from sightline.lab.probes.fresh import FIRST_WORD, Untrained, fresh, one_way
 from sightline.lab.probes.recall import (
     WORDS,
     Practice,

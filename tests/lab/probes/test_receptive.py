@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sightline.lab.parts import LineChart, Table
-from sightline.lab.probes.fresh import Trained, fresh, random_words
+from sightline.lab.probes.fresh import Trained, Untrained, fresh, random_words
 from sightline.lab.probes.receptive import LENGTH, ReceptiveField, receptive_fields, receptive_section, theoretical
 from sightline.models.config import ConvolutionalConfig, RecurrentConfig, TransformerConfig
 

@@ -1,7 +1,7 @@
 """Speeds by the length of sentences."""
 
 from sightline.lab.parts import LineChart
-from sightline.lab.probes.fresh import fresh
+from sightline.lab.probes.fresh import Untrained, fresh
 from sightline.lab.probes.speed import measure_speed, speed_section
 
 
