@@ -9,7 +9,7 @@ import torch
 from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer, TokenizerSettings
 from sightline.models.build import build_model
-from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 
 LINES = [f"the {a} dog number {i} sees a {b} cat" for i, a in enumerate(("red", "big", "old")) for b in ("sad", "wet")]
 SIZES: dict[str, Any] = {
@@ -21,6 +21,7 @@ SIZES: dict[str, Any] = {
     "max_len": 64,
 }
 RECURRENT: dict[str, Any] = {"d_model": 24, "d_state": 20, "n_heads": 2, "max_len": 64}
+CONVOLUTIONAL: dict[str, Any] = {"d_model": 24, "n_encoder_layers": 2, "n_decoder_layers": 2, "max_len": 64}
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def make_bundle() -> Callable[..., Bundle]:
         config: ModelConfig
         if settings.get("kind") == "recurrent":
             config = RecurrentConfig(**{**RECURRENT, **settings})
+        elif settings.get("kind") == "convolutional":
+            config = ConvolutionalConfig(**{**CONVOLUTIONAL, **settings})
         else:
             config = TransformerConfig(**{**SIZES, **settings})
         model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size)

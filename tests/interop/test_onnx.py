@@ -42,6 +42,22 @@ VARIANTS: list[Any] = [
             {"attention": {"kind": "local", "predict": True}},
         )
     ),
+    pytest.param({"kind": "convolutional"}, id="convolutions"),
+    *(
+        pytest.param(
+            {"kind": "convolutional", **each},
+            id="convolutional, " + ", ".join(f"{name} {value}" for name, value in each.items()),
+            marks=pytest.mark.slow,
+        )
+        for each in (
+            {"position": "none"},
+            {"weight_norm": False},
+            {"kernel_size": 5},
+            {"kernel_size": 1, "n_decoder_layers": 1},
+            {"n_heads": 2, "attention": "dot"},
+            {"n_heads": 2, "attention": "local", "share_embeddings": False},
+        )
+    ),
 ]
 
 

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from sightline.bundle import Bundle
 from sightline.errors import ConfigError, UserError
 from sightline.files import atomic_folder
+from sightline.interop.onnx.convolutional import convolutional
 from sightline.interop.onnx.graphs import Graphs, as_defined
 from sightline.interop.onnx.recurrent import recurrent
 from sightline.interop.onnx.transformer import transformer
-from sightline.models.config import ModelConfig, RecurrentConfig, TransformerConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 
 FAMILIES: dict[type[ModelConfig], Callable[[Any], Graphs]] = {
     TransformerConfig: transformer,
     RecurrentConfig: recurrent,
+    ConvolutionalConfig: convolutional,
 }
 """What makes the graphs of a model, which is then theirs alone."""
 OPSET = 20
@@ -42,8 +44,10 @@ def export_onnx(bundle: Bundle, folder: Path) -> None:
 
     Of a Transformer the encoder gives memory [layers, 2, b, h, s, d], the keys and values of the source for every layer of the
     decoder, and past [layers, 2, b, h, 0, d]; the next step's past is present [layers, 2, n, h, t + 1, d]. Of a recurrent model:
-    states [b, p], the next of which is new_states, and, with attention, memory [2, b, h, s, d]. `sightline.json` has the ids, and
-    of all that is kept between steps the axis of its rows and the output that is the next step's.
+    states [b, p], the next of which is new_states, and, with attention, memory [2, b, h, s, d]. Of a convolutional model: memory
+    [layers, 2, b, h, s, d], and past [layers, b, w, m], the last inputs of every layer, one fewer than its kernel sees; the next
+    of which is present. `sightline.json` has the ids, and of all that is kept between steps the axis of its rows and the output
+    that is the next step's.
 
     Raises UserError if the extra `onnx` is not installed, or the model is too large for one file; ConfigError for a family that
     has no graphs.
