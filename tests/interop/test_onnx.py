@@ -42,7 +42,7 @@ VARIANTS: list[Any] = [
             {"attention": {"kind": "local", "predict": True}},
         )
     ),
-    pytest.param({"kind": "convolutional"}, id="convolutions"),
+    pytest.param({"kind": "convolutional"}, id="convolutions", marks=pytest.mark.slow),
     *(
         pytest.param(
             {"kind": "convolutional", **each},

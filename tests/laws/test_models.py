@@ -82,7 +82,13 @@ BASES: list[tuple[dict[str, dict[str, Any]], dict[str, Any]]] = [
     ),
 ]
 SETTINGS = {name: {**base, **variant} for variants, base in BASES for name, variant in variants.items()}
-each = pytest.mark.parametrize("variant", SETTINGS)
+each = pytest.mark.parametrize(
+    "variant",
+    [  # every core is tried in a Transformer each time, in the others by `make test-all`
+        pytest.param(name, marks=pytest.mark.slow if name.startswith(("recurrent core", "convolutional core")) else ())
+        for name in SETTINGS
+    ],
+)
 transformers = pytest.mark.parametrize("variant", VARIANTS)
 VOCAB = 23
 
