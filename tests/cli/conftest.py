@@ -114,6 +114,7 @@ def recurrent(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return made
 
 
+@pytest.fixture(scope="session")
 def recurrent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recurrent run on the sentences of `trained`. Not to be changed."""
     folder = tmp_path_factory.mktemp("recurrent") / "gru"
