@@ -69,7 +69,7 @@ class GatedConvolution(nn.Module):
         seen = torch.cat([x[:, i : i + length] for i in range(self.kernel_size)], dim=-1)
         return nn.functional.glu(nn.functional.linear(seen, self._weight(), self.bias), dim=-1)
 
-    def _weight(self) -> Float[Tensor, "2m km"]:
+    def _weight(self) -> Float[Tensor, "f g"]:
         if self.length is None:
             return self.weight
         norm = torch.linalg.vector_norm(
