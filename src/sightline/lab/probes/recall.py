@@ -181,8 +181,9 @@ def recall_section(
         Said("Who still remembers the first word?", "谁还记得第一个词？"),
         [
             Said(
-                f"Each system learns to read n words, each one of {WORDS}, and to write the first {asked}; sentences of all "
-                f"lengths are mixed. Shown is how often it is right on {tried} new sentences at each distance, with 95 % "
+                f"Each system learns to read n words, each one of {WORDS}, and to write the first "
+                f"{asked if asked > 1 else 'one'}; sentences of all lengths are mixed. Shown is how often it is right on "
+                f"{tried} new sentences at each distance, with 95 % "
                 "intervals. Recurrent encoders read from left to right only, so that the first word is the farthest.",
                 f"每个系统学习读入 n 个词（各为 {WORDS} 个词之一），然后写出最前面的 {asked} 个；各种长度混在一起练习。图中是"
                 f"每个距离上 {tried} 个新句子的正确率及 95 % 置信区间。循环编码器只从左向右读，因此第一个词离得最远。",
