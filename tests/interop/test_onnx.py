@@ -29,7 +29,7 @@ VARIANTS: list[Any] = [
         pytest.param({"attention": name, "n_decoder_layers": 2}, id=name, marks=pytest.mark.slow)
         for name in ("additive", "location", "local", "hard")
     ),
-    pytest.param({"kind": "recurrent"}, id="gated units"),
+    pytest.param({"kind": "recurrent"}, id="gated units", marks=pytest.mark.slow),
     *(
         pytest.param({"kind": "recurrent", **each}, id=", ".join(map(str, each.values())), marks=pytest.mark.slow)
         for each in (

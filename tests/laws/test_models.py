@@ -156,7 +156,16 @@ def test_the_decoder_sees_no_future(variant: str) -> None:
         torch.testing.assert_close(model(src, tgt)[:, :3], before[:, :3], atol=1e-5, rtol=1e-5)
 
 
-@each
+@pytest.mark.parametrize(
+    "variant",
+    [  # hundreds of steps: of the others a few, and all by `make test-all`
+        pytest.param(
+            name,
+            marks=() if name in (*VARIANTS, "gru", "after", "without attention", "convolutions") else pytest.mark.slow,
+        )
+        for name in SETTINGS
+    ],
+)
 def test_overfits_eight_examples(variant: str) -> None:
     model = make(variant, embedding_dropout=0.0, residual_dropout=0.0, n_encoder_layers=1, n_decoder_layers=1).train()
     generator = torch.Generator().manual_seed(2)
