@@ -23,6 +23,24 @@ def test_two_runs_become_a_page_and_markdown_and_the_verdict_is_said(
     assert (tmp_path / "report" / "compare.html").read_text(encoding="utf-8") == page
 
 
+def test_gold_alignments_add_error_rates_and_make_only_their_section_anew(
+    sightline, trained: Path, recurrent_run: Path, tmp_path: Path
+):
+    (tmp_path / "a.src-tgt").write_text("a b ||| b a\n" * 101)
+    (tmp_path / "a.gold").write_text("0-1 1-0\n" * 101)
+    given = ("compare", trained, recurrent_run, "--out", "report")
+    assert sightline(*given).status == 0
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "report").rglob("*.json")}
+    result = sightline(*given, "--gold", "a.gold")
+    assert result.status == 0, result.err
+    assert {path.name for path, time in made.items() if path.stat().st_mtime_ns != time} == {"alignment.json"}
+    page = (tmp_path / "report" / "compare.html").read_text(encoding="utf-8")
+    assert "Alignment error rate, one direction, 1 gold pairs" in page and "--gold a.gold" in page
+    (tmp_path / "a.gold").write_text("0-0\n" * 101)
+    assert "a.gold line 1: '0-0' counts words from 0" in sightline(*given, "--gold", "a.gold", "--first", "1").err
+    assert "nothing.gold" in sightline(*given, "--gold", "nothing.gold").err
+
+
 def test_what_cannot_be_compared_is_refused_in_a_sentence(
     sightline, trained: Path, run: Path, recurrent_run: Path, tiny: list[str], tmp_path: Path
 ):

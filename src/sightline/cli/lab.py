@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sightline.cli.compare import FirstOption, GoldOption, gold_words, write_report
 from sightline.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def why_attention(
         list[str] | None,
         typer.Option(metavar="KEY", help="This system beside the Transformer; may be given several times."),
     ] = None,
+    gold: GoldOption = None,
+    first: FirstOption = 0,
 ) -> None:
     """Train the Transformer and what came before it, as large and for as long, and write a page of what is seen.
 
@@ -70,10 +73,10 @@ def why_attention(
 
     from rich.console import Console
 
-    from sightline.cli.compare import write_report
     from sightline.cli.display import say
     from sightline.lab import probing
     from sightline.lab.experiment import Experiment, Stopped, chosen
+    from sightline.lab.probes.alignment import read_gold
     from sightline.lab.why_attention import FULL, NAME, QUICK, full_contenders, quick_contenders
     from sightline.lab.why_attention import why_attention as tell
 
@@ -88,15 +91,18 @@ def why_attention(
         *(["--seeds", str(seeds)] if seeds else []),
         *(["--minutes", f"{minutes:g}"] if minutes else []),
         *(word for key in only or [] for word in ("--only", key)),
+        *gold_words(gold, first),
         *(settings or []),
     ]
-    console = Console()
+    console, pairs = Console(), None if gold is None else read_gold(gold, first)
     taking_part = chosen(quick_contenders() if quick else full_contenders(), only or [])
     experiment = Experiment(taking_part, scale, folder, settings or [])
     command = shlex.join(["sightline", "lab", NAME, *given])
     with Screen(console) as screen:
         try:
-            report = tell(experiment, screen.train, probing.QUICK if quick else probing.FULL, command, screen.stage)
+            report = tell(
+                experiment, screen.train, probing.QUICK if quick else probing.FULL, command, pairs, screen.stage
+            )
         except Stopped as stopped:
             say(console, f"{stopped} To go on: {command}")
             raise typer.Exit(130) from None
@@ -127,7 +133,6 @@ def permutation(
     from rich.console import Console
 
     from sightline.bundle import load_bundle
-    from sightline.cli.compare import write_report
     from sightline.lab.parts import Said
     from sightline.lab.permutation import NAME
     from sightline.lab.permutation import permutation as tell

@@ -7,6 +7,7 @@ from sightline.data.survey import Progress
 from sightline.lab.comparison import Comparison
 from sightline.lab.measured import Outcome, Results, TestSet, common_test_set
 from sightline.lab.parts import Said, Section
+from sightline.lab.probes.alignment import GoldPairs
 from sightline.lab.probing import probed, trained_probes
 from sightline.lab.report import Kept, Report, Shown
 from sightline.lab.sections.headline import headline
@@ -61,16 +62,22 @@ def sections_of(found: Comparison, kept: Kept) -> tuple[list[Said], list[Shown]]
 
 
 def compare(
-    systems: Sequence[System], folder: Path, to: str | None, command: str, progress: Progress | None = None
+    systems: Sequence[System],
+    folder: Path,
+    to: str | None,
+    command: str,
+    gold: GoldPairs | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """What the systems are worth beside each other, into the language `to` where they translate into several.
+    """What the systems are worth beside each other, into the language `to` where they translate into several; with `gold`
+    also how good the alignments are that they make.
 
     Raises ConfigError as `compare_systems`.
     """
     found = compare_systems(systems, folder / "results", to, progress)
     kept = Kept(folder / "sections", command)
     lead, sections = sections_of(found, kept)
-    sections += probed(trained_probes(found), found, kept, None, progress)
+    sections += probed(trained_probes(found, gold), found, kept, None, progress)
     names = [each.name for each in found.outcomes]
     title = Said(f"Compared: {', '.join(n.en for n in names)}", f"比较：{'、'.join(n.zh for n in names)}")
     return Report("compare", title, lead, sections)

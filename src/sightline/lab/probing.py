@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from sightline.data.survey import Progress
 from sightline.lab.comparison import Comparison
 from sightline.lab.parts import Section
-from sightline.lab.probes.alignment import alignment_section
+from sightline.lab.probes.alignment import GoldPairs, alignment_section
 from sightline.lab.probes.complexity import complexity_section
 from sightline.lab.probes.fresh import classics
 from sightline.lab.probes.gradients import deep_systems, gradient_systems, gradients_section
@@ -74,13 +74,23 @@ def shown_pair(found: Comparison) -> tuple[str, str]:
     return example.src, example.refs[0]
 
 
-def trained_probes(found: Comparison) -> dict[str, Callable[[], Section]]:
+@dataclass(frozen=True)
+class Probe:
+    """What makes a section."""
+
+    make: Callable[[], Section]
+    made_of: Sequence[object] = ()
+    """What it takes beside the systems and the size: values that JSON can hold."""
+
+
+def trained_probes(found: Comparison, gold: GoldPairs | None) -> dict[str, Probe]:
     """Those that look at what was trained, whatever it is."""
     trained = [(each.name, each.system.bundle) for each in found.outcomes]
-    return {"alignment": lambda: alignment_section(trained, shown_pair(found), found.test.lang)}
+    made_of = [] if gold is None else [gold.digest()]
+    return {"alignment": Probe(lambda: alignment_section(trained, shown_pair(found), found.test.lang, gold), made_of)}
 
 
-def all_probes(found: Comparison, size: Size) -> dict[str, Callable[[], Section]]:
+def all_probes(found: Comparison, size: Size, gold: GoldPairs | None) -> dict[str, Probe]:
     """Those of a whole experiment, in the order of the page."""
     trained = [(each.name, each.system.bundle) for each in found.outcomes]
     made = [(each.name, each.system.recipe.model) for each in found.outcomes]
@@ -88,20 +98,22 @@ def all_probes(found: Comparison, size: Size) -> dict[str, Callable[[], Section]
     keys = [each.system.key for each in found.outcomes]
     pairs = [(each.src, each.refs[0]) for each in found.test.examples]
     return {
-        "speed": lambda: speed_section(made, vocab_size, size.lengths, size.tokens, size.rows, size.repetitions),
-        "complexity": lambda: complexity_section(made, vocab_size),
-        "gradients": lambda: gradients_section(
-            gradient_systems(), trained, pairs, deep_systems(), size.distances, seeds=size.seeds
+        "speed": Probe(lambda: speed_section(made, vocab_size, size.lengths, size.tokens, size.rows, size.repetitions)),
+        "complexity": Probe(lambda: complexity_section(made, vocab_size)),
+        "gradients": Probe(
+            lambda: gradients_section(
+                gradient_systems(), trained, pairs, deep_systems(), size.distances, seeds=size.seeds
+            )
         ),
-        "recall": lambda: recall_section(classics(keys, size.parameters, 20), size.asked_at, size.practice),
-        "receptive": lambda: receptive_section([], trained),
-        **trained_probes(found),
-        "permutation": lambda: permutation_section(trained=trained, to=found.test.lang),
+        "recall": Probe(lambda: recall_section(classics(keys, size.parameters, 20), size.asked_at, size.practice)),
+        "receptive": Probe(lambda: receptive_section([], trained)),
+        **trained_probes(found, gold),
+        "permutation": Probe(lambda: permutation_section(trained=trained, to=found.test.lang)),
     }
 
 
 def probed(
-    probes: dict[str, Callable[[], Section]],
+    probes: dict[str, Probe],
     found: Comparison,
     kept: Kept,
     size: Size | None,
@@ -110,10 +122,10 @@ def probed(
     """The sections of the probes; what was probed before, of the same models and in the same size, is kept."""
     made_of = [*found.made_of(), None if size is None else asdict(size)]
     shown = []
-    for number, (name, make) in enumerate(probes.items()):
+    for number, (name, probe) in enumerate(probes.items()):
         if progress is not None:
             progress("probes", number, len(probes))
-        shown.append(kept.section(name, made_of, make))
+        shown.append(kept.section(name, [*made_of, *probe.made_of], probe.make))
     if progress is not None:
         progress("probes", len(probes), len(probes))
     return shown

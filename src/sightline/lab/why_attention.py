@@ -6,6 +6,7 @@ from sightline.data.survey import Progress
 from sightline.lab.compare import compare_systems, sections_of
 from sightline.lab.experiment import Contender, Experiment, Scale, Train
 from sightline.lab.parts import Said
+from sightline.lab.probes.alignment import GoldPairs
 from sightline.lab.probes.fresh import CLASSICS
 from sightline.lab.probing import Size, all_probes, probed
 from sightline.lab.report import Kept, Report
@@ -95,9 +96,14 @@ def full_contenders() -> list[Contender]:
 
 
 def why_attention(
-    experiment: Experiment, train: Train, size: Size, command: str, progress: Progress | None = None
+    experiment: Experiment,
+    train: Train,
+    size: Size,
+    command: str,
+    gold: GoldPairs | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Train what is missing, score all, probe all, and tell it.
+    """Train what is missing, score all, probe all, and tell it; with `gold` also how good the alignments are.
 
     Raises what `Experiment.carry_out` raises.
     """
@@ -105,6 +111,6 @@ def why_attention(
     found = compare_systems(experiment.carry_out(train, progress), folder / "results", progress=progress)
     kept = Kept(folder / "sections", command)
     lead, sections = sections_of(found, kept)
-    probes = probed(all_probes(found, size), found, kept, size, progress)
+    probes = probed(all_probes(found, size, gold), found, kept, size, progress)
     rules = kept.section("budget", found.made_of(), lambda: budget(experiment, found.outcomes))
     return Report(NAME, TITLE, [LEAD, *lead], [*sections, *probes, rules])

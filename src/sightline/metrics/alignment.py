@@ -63,8 +63,10 @@ def read_pharaoh(line: str, first: int = 0) -> Gold:
     sure, possible = set[tuple[int, int]](), set[tuple[int, int]]()
     for text in line.split():
         match = re.fullmatch(r"(\d+)([-p?])(\d+)", text)
-        if match is None or min(int(match[1]), int(match[3])) < first:
+        if match is None:
             raise DataError(f"{text!r} is no link of an alignment: write 3-4, or 3p4 for one that is possible only.")
+        if min(int(match[1]), int(match[3])) < first:
+            raise DataError(f"{text!r} counts words from 0, but the first is to be {first}.")
         link = int(match[1]) - first, int(match[3]) - first
         possible.add(link)
         if match[2] == "-":

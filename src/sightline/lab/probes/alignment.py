@@ -2,6 +2,8 @@
 alignments.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from sightline.lab.probes.fresh import Trained
 from sightline.metrics.alignment import AlignmentScores, Gold, alignment_error_rate, read_pharaoh
 
 CHOSEN_ON = 100
-"""Gold pairs on which the place is chosen that alignments are read at; they are not scored."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,23 @@ class GoldPairs:
 
     pairs: list[tuple[Words, Words]]
     gold: list[Gold]
+    chosen_on: int = CHOSEN_ON
+    """The first of them, on which the place is chosen that alignments are read at; they are not scored."""
+
+    @property
+    def choosing(self) -> tuple[list[tuple[Words, Words]], list[Gold]]:
+        """The pairs on which the place is chosen."""
+        return self.pairs[: self.chosen_on], self.gold[: self.chosen_on]
+
+    @property
+    def scored(self) -> tuple[list[tuple[Words, Words]], list[Gold]]:
+        """The others."""
+        return self.pairs[self.chosen_on :], self.gold[self.chosen_on :]
+
+    def digest(self) -> str:
+        """Tells it from another one."""
+        links = [[sorted(each.sure), sorted(each.possible)] for each in self.gold]
+        return hashlib.sha256(json.dumps([self.pairs, links, self.chosen_on]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,31 +70,35 @@ class Scored:
     scores: AlignmentScores
 
 
-def read_gold(path: str | Path, first: int = 1) -> GoldPairs:
+def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> GoldPairs:
     """Gold alignments, a line of links "3-4 1p2" for each pair, words counted from `first`; the pairs, "source |||
     target" in words separated by blanks, are in the file of the same name that ends in .src-tgt.
 
-    Raises DataError naming the file and line that cannot be used.
+    Raises DataError naming the file and line that cannot be used, or if there are no more than `chosen_on` pairs.
     """
     path = Path(path)
     text = path.with_suffix(".src-tgt")
-    pairs: list[tuple[Words, Words]] = []
-    for number, line in open_lines(text):
-        src, bar, tgt = line.partition("|||")
-        if not bar:
-            raise DataError(f'{text} line {number} has no "|||" between source and target: write "source ||| target".')
-        pairs.append((src.split(), tgt.split()))
     gold = []
     for number, line in open_lines(path):
         try:
             gold.append(read_pharaoh(line, first))
         except DataError as error:
             raise DataError(f"{path} line {number}: {error}") from error
+    pairs: list[tuple[Words, Words]] = []
+    for number, line in open_lines(text):
+        src, bar, tgt = line.partition("|||")
+        if not bar:
+            raise DataError(f'{text} line {number} has no "|||" between source and target: write "source ||| target".')
+        pairs.append((src.split(), tgt.split()))
     if len(gold) != len(pairs):
         raise DataError(
             f"{path} has {len(gold):,} lines and {text} has {len(pairs):,}: there must be one for each pair."
         )
-    return GoldPairs(pairs, gold)
+    if len(pairs) <= chosen_on:
+        raise DataError(
+            f"{path} has {len(pairs):,} pairs, and on the first {chosen_on:,} it is chosen where alignments are read: give more."
+        )
+    return GoldPairs(pairs, gold, chosen_on)
 
 
 def has_attention(bundle: Bundle) -> bool:
@@ -130,57 +152,45 @@ def sharpest(bundle: Bundle, src: Words, tgt: Words, to: str) -> Look:
     return max(looks(bundle, src, tgt, to, where), key=told)
 
 
-def score_places(bundle: Bundle, data: GoldPairs, to: str, chosen_on: int = CHOSEN_ON) -> Scored:
-    """The place with the lowest alignment error rate on the first `chosen_on` pairs, and the scores there of the others:
+def score_places(bundle: Bundle, data: GoldPairs, to: str) -> Scored:
+    """The place with the lowest alignment error rate on the pairs for choosing it, and the scores there of the others:
     chosen and scored on the same ones, the best of many heads would look better than it is.
 
-    Raises ValueError if there are no other pairs, or no attention.
+    Raises ValueError if the model has no attention to the source.
     """
-    if len(data.pairs) <= chosen_on:
-        raise ValueError(
-            f"{len(data.pairs)} pairs: there must be more than the {chosen_on} on which the place is chosen"
-        )
     where = places(bundle.model)
     if not where:
         raise ValueError("the model has no attention to the source")
-    tried = align(bundle.model, bundle.tokenizer, data.pairs[:chosen_on], to, where)
-    rates = [alignment_error_rate(each, data.gold[:chosen_on]).error_rate for each in tried]
+    pairs, gold = data.choosing
+    tried = align(bundle.model, bundle.tokenizer, pairs, to, where)
+    rates = [alignment_error_rate(each, gold).error_rate for each in tried]
     place = where[rates.index(min(rates))]
-    [found] = align(bundle.model, bundle.tokenizer, data.pairs[chosen_on:], to, [place])
-    return Scored(place, alignment_error_rate(found, data.gold[chosen_on:]))
+    pairs, gold = data.scored
+    [found] = align(bundle.model, bundle.tokenizer, pairs, to, [place])
+    return Scored(place, alignment_error_rate(found, gold))
 
 
-def diagonal(data: GoldPairs, chosen_on: int = CHOSEN_ON) -> AlignmentScores:
+def diagonal(data: GoldPairs) -> AlignmentScores:
     """What linking every target word to the source word at the same share of the sentence has: what any system should be
     below.
     """
+    pairs, gold = data.scored
     found = [
         frozenset((min(len(src) - 1, int((j + 0.5) * len(src) / len(tgt))), j) for j in range(len(tgt) if src else 0))
-        for src, tgt in data.pairs[chosen_on:]
+        for src, tgt in pairs
     ]
-    return alignment_error_rate(found, data.gold[chosen_on:])
+    return alignment_error_rate(found, gold)
 
 
 def alignment_section(
-    trained: Sequence[Trained],
-    pair: tuple[str, str],
-    to: str,
-    gold: str | Path | None = None,
-    chosen_on: int = CHOSEN_ON,
+    trained: Sequence[Trained], pair: tuple[str, str], to: str, gold: GoldPairs | None = None
 ) -> Section:
-    """The cross-attention of each system on one pair, in words separated by blanks, as pictures; with the path of gold
-    alignments between the same languages (see `read_gold`) also its error rates, which then choose the place that is
-    shown.
+    """The cross-attention of each system on one pair, in words separated by blanks, as pictures; with gold alignments
+    between the same languages also its error rates, which then choose the place that is shown.
 
-    `to` is the target language. Raises DataError for gold alignments that cannot be used.
+    `to` is the target language.
     """
     src, tgt = (side.split() for side in pair)
-    data = None if gold is None else read_gold(gold)
-    if data is not None and len(data.pairs) <= chosen_on:
-        raise DataError(
-            f"{gold} has {len(data.pairs):,} pairs, and {chosen_on:,} are needed to choose where alignments are read: give "
-            "more."
-        )
     pictures: list[HeatMap] = []
     rows: list[list[str | Said]] = []
     blind: list[Said] = []
@@ -189,19 +199,19 @@ def alignment_section(
         if not has_attention(bundle):
             blind.append(name)
             continue
-        if data is None:
+        if gold is None:
             look = sharpest(bundle, src, tgt, tag)
         else:
-            found = score_places(bundle, data, tag, chosen_on)
+            found = score_places(bundle, gold, tag)
             [look] = looks(bundle, src, tgt, tag, [found.place])
             rows.append([name, place_said(found.place), *_scores(found.scores)])
         where = place_said(look.place)
         title = Said(f"{name.en}: {where.en}", f"{name.zh}：{where.zh}")
         pictures.append(HeatMap(title, look.tgt, look.src, look.weights))
     tables = []
-    if data is not None:
-        rows.append([Said("the diagonal", "对角线"), Said("-", "-"), *_scores(diagonal(data, chosen_on))])
-        tables.append(_table(rows, len(data.pairs) - chosen_on, chosen_on))
+    if gold is not None:
+        rows.append([Said("the diagonal", "对角线"), Said("-", "-"), *_scores(diagonal(gold))])
+        tables.append(_table(rows, len(gold.scored[0]), gold.chosen_on))
     return Section(
         Said("Which word comes from which?", "哪个词来自哪个词？"),
         [
@@ -210,13 +220,13 @@ def alignment_section(
                 "decoder looked there. "
                 + (
                     "Shown is the place (a head, or the mean of a layer's heads) with the lowest error rate on gold alignments."
-                    if data
+                    if gold
                     else "Shown is the place (a head, or the mean of a layer's heads) whose rows tell most about the source."
                 ),
                 "行是译文的词元，列是源句的词元；格子越深，解码器看得越多。"
                 + (
                     "图中选取的位置（某个注意力头，或一层各头的平均）在人工对齐上错误率最低。"
-                    if data
+                    if gold
                     else "图中选取的位置（某个注意力头，或一层各头的平均）的各行最能说明源词。"
                 ),
             ),
