@@ -32,7 +32,7 @@ def test_a_line_for_each_pair_and_the_error_rate(sightline, trained, files):
         (["--symmetry", "both"], ["--symmetry both", "grow-diag"]),
         (["--gold", "gold"], []),
         (["--gold", "src"], ["src line 1", "'1' is no link"]),
-        (["--gold", "gold", "--first", 2], ["gold line 1", "'1-1' is no link"]),
+        (["--gold", "gold", "--first", 2], ["gold line 1", "'1-1' links a word before the first"]),
     ],
 )
 def test_what_cannot_be_aligned_is_said(sightline, trained, files, more, words):

@@ -37,7 +37,10 @@ def test_gold_alignments_add_error_rates_and_make_only_their_section_anew(
     page = (tmp_path / "report" / "compare.html").read_text(encoding="utf-8")
     assert "Alignment error rate, one direction, 1 gold pairs" in page and "--gold a.gold" in page
     (tmp_path / "a.gold").write_text("0-0\n" * 101)
-    assert "a.gold line 1: '0-0' counts words from 0" in sightline(*given, "--gold", "a.gold", "--first", "1").err
+    assert (
+        "a.gold line 1: '0-0' links a word before the first"
+        in sightline(*given, "--gold", "a.gold", "--first", "1").err
+    )
     assert "nothing.gold" in sightline(*given, "--gold", "nothing.gold").err
 
 

@@ -32,7 +32,7 @@ def test_pharaohs_format_is_read_and_written() -> None:
     for text in ("1-", "a-b", "1:2"):
         with pytest.raises(DataError, match="is no link"):
             read_pharaoh(text)
-    with pytest.raises(DataError, match="'0-1' counts words from 0"):
+    with pytest.raises(DataError, match="'0-1' links a word before the first"):
         read_pharaoh("0-1", first=1)
 
 

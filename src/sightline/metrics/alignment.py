@@ -66,7 +66,7 @@ def read_pharaoh(line: str, first: int = 0) -> Gold:
         if match is None:
             raise DataError(f"{text!r} is no link of an alignment: write 3-4, or 3p4 for one that is possible only.")
         if min(int(match[1]), int(match[3])) < first:
-            raise DataError(f"{text!r} counts words from 0, but the first is to be {first}.")
+            raise DataError(f"{text!r} links a word before the first, which is to be word {first}.")
         link = int(match[1]) - first, int(match[3]) - first
         possible.add(link)
         if match[2] == "-":
