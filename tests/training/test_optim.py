@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.models.build import build_model
-from sightline.models.config import TransformerConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.training.optim import Muon, make_optimizer, orthogonalize, set_learning_rate
 from sightline.training.settings import TrainSettings
 
@@ -129,6 +129,26 @@ def test_every_parameter_of_a_model_is_moved_once_by_muon_or_by_adam() -> None:
     assert all(name.endswith("bias") or "norm" in name for name in by_adam - {"src_embed.tokens.weight"})
     decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert all(decays[p] == (0.1 if p.ndim >= 2 else 0.0) for p in decays)
+
+
+@pytest.mark.parametrize(
+    ("config", "weight", "gates"),
+    [
+        (RecurrentConfig(d_model=16, cell="gru"), "decoder.0.cell.weight_ih", 3),
+        (RecurrentConfig(d_model=16, cell="lstm"), "encoder.0.backwards.weight_hh", 4),
+        (ConvolutionalConfig(d_model=16, n_encoder_layers=1, n_decoder_layers=1), "encoder.0.conv.weight", 2),
+    ],
+)
+def test_each_gate_has_a_matrix_of_its_own(config: ModelConfig, weight: str, gates: int) -> None:
+    model = build_model(config, 20, 20)
+    optimizer = make_optimizer(model, TrainSettings(optimizer="muon", weight_decay=0.0))
+    moving, before = model.get_parameter(weight), model.get_parameter(weight).detach().clone()
+    moving.grad = torch.randn_like(moving)
+    moving.grad[: len(moving) // gates] *= 1e-4  # a gate whose gradient is small moves as far as the others
+    set_learning_rate(optimizer, 0.1)
+    optimizer.step()
+    for moved in (moving.detach() - before).chunk(gates):
+        assert moved.square().mean().sqrt() == pytest.approx(0.1 * 0.2, rel=0.2)
 
 
 def test_each_head_has_matrices_of_its_own() -> None:

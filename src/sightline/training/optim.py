@@ -12,6 +12,8 @@ from torch.optim.adam import adam
 
 from sightline.bundle.weights import PRECISIONS
 from sightline.nn.attention import CrossAttention, SelfAttention
+from sightline.nn.mixers import GatedConvolution
+from sightline.nn.recurrent import Cell
 from sightline.training.settings import TrainSettings
 
 
@@ -118,12 +120,13 @@ class Adam(torch.optim.Optimizer):
 
 
 class Muon(Adam):
-    """Momentum, orthogonalised, for the matrices of linear layers (Jordan et al. 2024), and AdamW for everything else:
+    """Momentum, orthogonalised, for the matrices of hidden layers (Jordan et al. 2024), and AdamW for everything else:
     embeddings, the vocabulary's weights, norms and biases.
 
     An orthogonal matrix moves all directions alike, those too that the gradient hardly shows. Each attention head has matrices
-    of its own, its slices of the projections. Updates are scaled by 0.2 sqrt(max(rows, columns)), which gives their elements
-    the size of Adam's (Liu et al. 2025, section 2.2), so that one learning rate, one schedule and one weight decay serve both.
+    of its own, its slices of the projections, and so has each gate of a recurrent cell or a convolution. Updates are scaled by
+    0.2 sqrt(max(rows, columns)), which gives their elements the size of Adam's (Liu et al. 2025, section 2.2), so that one
+    learning rate, one schedule and one weight decay serve both.
     """
 
     MOMENTUM = 0.95
@@ -137,7 +140,7 @@ class Muon(Adam):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dtype = dtype
-        self.matrices = matrices_of_linear_layers(model)
+        self.matrices = hidden_matrices(model)
         others: list[Tensor] = [p for p in model.parameters() if p not in self.matrices]
         own = {"params": list(self.matrices), "weight_decay": weight_decay}
         super().__init__([own, *by_decay(others, weight_decay)], betas, eps, decoupled=True)
@@ -173,8 +176,10 @@ AsMatrices = Callable[[Tensor], Tensor]
 """From a weight [rows, columns] to the matrices it is made of [n, rows, columns], a view."""
 
 
-def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, AsMatrices]:
-    """The weights of linear layers: one matrix each, and one a head for the projections of attention."""
+def hidden_matrices(model: nn.Module) -> dict[Tensor, AsMatrices]:
+    """The weights of linear layers, recurrent cells and convolutions: one matrix each, but one a head for the projections of
+    attention, and one a gate.
+    """
     found: dict[Tensor, AsMatrices] = {}
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -184,6 +189,11 @@ def matrices_of_linear_layers(model: nn.Module) -> dict[Tensor, AsMatrices]:
             for projection in (module.q_proj, module.k_proj, module.v_proj):
                 found[projection.weight] = lambda weight, d=d_head: weight.unflatten(0, (-1, d))
             found[module.o_proj.weight] = lambda weight, d=d_head: weight.unflatten(1, (-1, d)).transpose(0, 1)
+        elif isinstance(module, Cell):
+            for weight in (module.weight_ih, module.weight_hh):
+                found[weight] = lambda weight, width=module.width: weight.unflatten(0, (-1, width))
+        elif isinstance(module, GatedConvolution):
+            found[module.weight] = lambda weight: weight.unflatten(0, (2, -1))
     return found
 
 
