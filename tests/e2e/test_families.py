@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 MODELS: dict[str, dict[str, Any]] = {
     "asking-before": {"attention": "dot", "n_heads": 2, "n_decoder_layers": 2},
+    "asking-between": {"attention": "dot", "attend": "between"},
     "fed": {"attend": "after", "cell": "lstm", "bidirectional": False},
     "not-fed": {"attend": "after", "input_feeding": False, "attention": "plain-dot"},
     "without": {"attention": "none", "cell": "elman"},
@@ -59,7 +60,7 @@ def picture(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("lang", LANGS)
-@pytest.mark.parametrize("name", ["asking-before", "fed", "not-fed"])
+@pytest.mark.parametrize("name", ["asking-before", "asking-between", "fed", "not-fed"])
 def test_the_attention_of_a_recurrent_model_is_seen_in_every_view(
     name: str, lang: str, open_page: Open, explorer: Explorer
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_attention_of_a_recurrent_model_is_seen_in_every_view(
     to(page, "overview", "&box=writing")
     boxes = page.locator("[data-box]").evaluate_all("all => all.map((one) => one.dataset.box)")
     assert {"reading", "writing", "cross_attn", "join"} <= set(boxes) and not any("norm" in box for box in boxes)
+    assert ("second" in boxes) == (name == "asking-between")
     assert page.locator(".figure path.line").get_attribute("d")
     picture(page, f"{name}-{lang}-overview")
 

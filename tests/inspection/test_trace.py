@@ -59,6 +59,7 @@ RECURRENT = {
     "before": {},
     "before, several heads": {"n_heads": 3, "attention": "dot", "cell": "lstm"},
     "after": {"attend": "after", "cell": "elman"},
+    "between": {"attend": "between"},
     "after, not fed": {"attend": "after", "input_feeding": False},
     "location": {"attention": "location"},
     "local": {"attention": "local", "attend": "after", "n_decoder_layers": 2},

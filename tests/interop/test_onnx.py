@@ -35,6 +35,7 @@ VARIANTS: list[Any] = [
         for each in (
             {"cell": "lstm", "n_encoder_layers": 2, "n_decoder_layers": 2, "residual": True, "layer_norm": True},
             {"cell": "elman", "bidirectional": False, "bridge": "copy", "attend": "after", "input_feeding": False},
+            {"cell": "gru", "attend": "between"},
             {"cell": "lstm", "attend": "after", "attention": "general", "bridge": "mean", "output_bias": True},
             {"cell": "gru", "attend": "after", "n_decoder_layers": 2, "attention": "local", "bridge": "zero"},
             {"cell": "lstm", "attention": "none", "n_decoder_layers": 2, "share_embeddings": False},

@@ -52,6 +52,8 @@ RECURRENT = {
     **{f"recurrent core {name}": {"attention": name} for name in CORES},
     "heads": {"n_heads": 4},
     "fed": {"attend": "after"},
+    "between": {"attend": "between"},
+    "between lstm": {"attend": "between", "cell": "lstm", "n_decoder_layers": 2, "d_state": 24},
     "after": {"attend": "after", "input_feeding": False, "attention": "general"},
     "deep": {"n_encoder_layers": 2, "n_decoder_layers": 3, "residual": True},
     "deep lstm": {"n_encoder_layers": 2, "n_decoder_layers": 2, "cell": "lstm", "attend": "after"},

@@ -139,7 +139,8 @@ def attentive(attend: Any, feeds: bool, dropout: Dropout | None = None) -> Atten
     torch.manual_seed(4)
     more = WIDTH if attend == "before" or feeds else 0
     cross = CrossAttention(WIDTH, 1, Additive(1, WIDTH), d_memory=8)
-    return AttentiveLayer(GRU(D_IN + more, WIDTH), cross, attend, feeds, dropout)
+    second = GRU(WIDTH, WIDTH) if attend == "between" else None
+    return AttentiveLayer(GRU(D_IN + more, WIDTH), cross, attend, feeds, dropout, second)
 
 
 def written_down(layer: AttentiveLayer, x: Tensor, state: Tensor, memory: Tensor, mask: Mask) -> Tensor:
@@ -153,6 +154,10 @@ def written_down(layer: AttentiveLayer, x: Tensor, state: Tensor, memory: Tensor
         if layer.attend == "before":
             seen = look(h)
             h = layer.cell(torch.cat((x[:, t], seen), dim=1)[:, None], h)[1]
+        elif layer.second is not None:
+            asking = layer.cell(x[:, t, None], h)[1]
+            seen = look(asking)
+            h = layer.second(seen[:, None], asking)[1]
         else:
             given = torch.cat((x[:, t], told), dim=1) if layer.feeds else x[:, t]
             h = layer.cell(given[:, None], h)[1]
@@ -162,8 +167,10 @@ def written_down(layer: AttentiveLayer, x: Tensor, state: Tensor, memory: Tensor
     return torch.stack(found, dim=1)
 
 
-@pytest.mark.parametrize(("attend", "feeds"), [("before", False), ("after", True), ("after", False)])
-def test_attention_before_or_after_a_step_is_that_of_the_papers(attend: str, feeds: bool) -> None:
+@pytest.mark.parametrize(
+    ("attend", "feeds"), [("before", False), ("between", False), ("after", True), ("after", False)]
+)
+def test_attention_before_between_or_after_steps_is_that_of_the_papers(attend: str, feeds: bool) -> None:
     layer = attentive(attend, feeds).eval()
     x, state, memory, (exists, _) = numbers(3, 4, D_IN), numbers(3, WIDTH), numbers(3, 7, 8), lengths()
     mask = Mask(keys=exists)
@@ -238,15 +245,18 @@ def test_the_loop_of_a_cell_gives_what_its_steps_give_and_their_gradients(kind: 
         torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize(("attend", "feeds"), [("before", False), ("after", True), ("after", False)])
+@pytest.mark.parametrize(
+    ("attend", "feeds"), [("before", False), ("between", False), ("after", True), ("after", False)]
+)
 @pytest.mark.parametrize("kind", CELLS)
 def test_gradients_through_an_attentive_layer_are_those_of_finite_differences(
     kind: str, attend: str, feeds: bool
 ) -> None:
     core = Additive(2, 2)
-    layer = AttentiveLayer(CELLS[kind](3 + D, D), CrossAttention(D, 2, core, d_memory=5), attend, feeds)  # pyright: ignore
-    if attend == "after" and not feeds:
-        layer.cell = CELLS[kind](3, D)
+    cell = CELLS[kind](3 + (D if attend == "before" or feeds else 0), D)
+    second = CELLS[kind](D, D) if attend == "between" else None
+    cross = CrossAttention(D, 2, core, d_memory=5)
+    layer = AttentiveLayer(cell, cross, attend, feeds, second=second)  # pyright: ignore[reportArgumentType]
     double(layer)
     x, memory = (torch.randn(2, *shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 3), (5, 5)))
     state = layer.first_state(torch.randn(2, layer.cell.state_size, dtype=torch.float64)).requires_grad_()

@@ -73,6 +73,7 @@ def test_a_line_does_what_it_is_shown_for(step: str) -> None:
         {"position": "rotary"},
         {"kind": "recurrent"},
         {"kind": "recurrent", "attend": "after"},
+        {"kind": "recurrent", "attend": "between"},
         {"kind": "convolutional"},
     ],
 )

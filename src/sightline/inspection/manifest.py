@@ -68,7 +68,7 @@ class ModelInfo:
     bridge: str | None = None
     """Where the decoder's first state comes from, as in config.toml."""
     attend: str | None = None
-    """Which state asks, `before` or `after`; None without attention."""
+    """Which state asks, `before`, `between` or `after`; None without attention."""
     input_feeding: bool | None = None
     """Whether what was seen is part of the next step's input."""
     kernel_size: int | None = None

@@ -167,13 +167,14 @@ def _recurrent(config: RecurrentConfig, src_vocab_size: int, tgt_vocab_size: int
         first = writer(config.d_model)
     else:
         cross = CrossAttention(width, config.n_heads, build_core(config), None, config.bias, d_memory)
-        more = width if config.attend == "before" or config.input_feeding else 0
+        fed = config.attend == "before" or (config.attend == "after" and config.input_feeding)
         first = AttentiveLayer(
-            cell(config.d_model + more),
+            cell(config.d_model + (width if fed else 0)),
             cross,
             config.attend,
             config.input_feeding,
             make_dropout(config.residual_dropout),
+            cell(width) if config.attend == "between" else None,
         )
     writers = [writer(width) for _ in range(config.n_decoder_layers - 1)]
     decoder = RecurrentDecoder(first, writers, config.d_model, config.residual)

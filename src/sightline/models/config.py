@@ -109,8 +109,9 @@ class RecurrentConfig(ModelConfig):
     attention: str | dict[str, Any] = "additive"
     """As in a Transformer; or none: the encoder's last states are all that the decoder knows (Sutskever et al. 2014)."""
     attend: names.Attend = "before"
-    """before: the state before a word asks, and what it sees goes into the next state (Bahdanau et al. 2015); after: the new
-    state asks (Luong et al. 2015)."""
+    """before: the state before a word asks, and what it sees goes into the next state with the word (Bahdanau et al. 2015);
+    between: one cell reads the word, its state asks, a second cell reads what was seen (the conditional GRU: Sennrich et al.
+    2017, section 3); after: the new state asks (Luong et al. 2015)."""
     input_feeding: bool = True
     """Where attention comes after: what it saw is part of the next step's input (Luong et al. 2015, section 3.3)."""
     bridge: names.Bridge = "dense"

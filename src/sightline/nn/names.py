@@ -7,5 +7,5 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "none")
 FEEDFORWARDS = ("relu", "gelu", "silu", "swiglu")
 NORMS = ("layer", "rms")
 CELLS = ("elman", "gru", "lstm")
-Attend = Literal["before", "after"]
+Attend = Literal["before", "between", "after"]
 Bridge = Literal["dense", "mean", "copy", "zero"]

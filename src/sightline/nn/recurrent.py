@@ -4,6 +4,7 @@ A state [b, p] is the vector that a step gives, `width` numbers, and after it wh
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -49,6 +50,14 @@ class StepProduct:
         if torch.is_grad_enabled():
             self.given.append(x.detach())
         return torch.addmm(next(self.bases), x, self.weight)
+
+    @classmethod
+    def of(
+        cls, weight: Float[Tensor, "g i"], bias: Tensor | None, x: Float[Tensor, "b i"], length: int
+    ) -> "StepProduct":
+        """The same of x_t W^T + bias for `length` steps, x being like each x_t."""
+        bias = x.new_zeros(len(weight)) if bias is None else bias
+        return cls(weight, bias.expand(len(x), length, -1))
 
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -128,9 +137,7 @@ class Cell(nn.Module):
         """What takes `length` steps in turn, each from what the input gives to the gates and the state; the first is from a state
         like `state`.
         """
-        kept, bias = self.state_mask(state), self.state_bias
-        bias = state.new_zeros(len(self.weight_hh)) if bias is None else bias
-        product = StepProduct(self.weight_hh, bias.expand(state.shape[0], length, -1))
+        kept, product = self.state_mask(state), StepProduct.of(self.weight_hh, self.state_bias, state, length)
 
         def step(of_input: Tensor, state: Tensor) -> Tensor:
             h = state[:, : self.width]
@@ -320,17 +327,26 @@ class AttentiveLayer(nn.Module):
     """A decoder layer that looks at a memory at each step, and tells tanh(W [h; c]), h its state and c what it saw.
 
     With `attend` "before" the state before the step asks, and what it sees is part of the step's input (Bahdanau et al. 2015);
-    with "after" the new state asks (Luong et al. 2015), and what was told is part of the next step's input if `feeds` (their
-    section 3.3). If not, nothing waits for what was seen: all steps look at once.
+    with "between" the step is one of `cell`, which reads the word and asks, and one of `second`, which reads what was seen (the
+    conditional GRU: Sennrich et al. 2017, section 3); with "after" the new state asks (Luong et al. 2015), and what was told is
+    part of the next step's input if `feeds` (their section 3.3). If not, nothing waits for what was seen: all steps look at once.
 
     A state is that of the cell and, if it `feeds`, what was told last.
     """
 
     def __init__(
-        self, cell: Cell, cross_attn: CrossAttention, attend: Attend, feeds: bool, dropout: Dropout | None = None
+        self,
+        cell: Cell,
+        cross_attn: CrossAttention,
+        attend: Attend,
+        feeds: bool,
+        dropout: Dropout | None = None,
+        second: Cell | None = None,
     ) -> None:
         super().__init__()
-        self.cell, self.cross_attn = cell, cross_attn
+        if (second is None) == (attend == "between"):
+            raise ValueError("attention between two cells, and no other, needs a second one")
+        self.cell, self.cross_attn, self.second = cell, cross_attn, second
         self.attend: Attend = attend
         self.feeds = feeds and attend == "after"
         self.join = nn.Linear(2 * cell.width, cell.width)
@@ -339,7 +355,7 @@ class AttentiveLayer(nn.Module):
     @property
     def steps_alone(self) -> bool:
         """Whether each step waits for what the one before it saw: its attention is then asked once a step."""
-        return self.attend == "before" or self.feeds
+        return self.attend != "after" or self.feeds
 
     @property
     def state_size(self) -> int:
@@ -364,8 +380,8 @@ class AttentiveLayer(nn.Module):
         def look(h: Float[Tensor, "b u d"], place: int) -> Float[Tensor, "b u d"]:
             return self.cross_attn(h, memory, mask.standing(place), cache)
 
-        if self.attend == "before":
-            return self._asked_before(x, state, look, at)
+        if self.attend != "after":
+            return self._asked_within(x, state, look, at)
         if self.feeds:
             return self._fed(x, state, look, at)
         h, last = self.cell(x, state)
@@ -379,13 +395,20 @@ class AttentiveLayer(nn.Module):
         of_words, of_more = self.cell.weight_ih.split((x.shape[-1], self.cell.width), dim=1)
         return StepProduct(of_more, nn.functional.linear(x, of_words, self.cell.product_bias))
 
-    def _asked_before(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
-        cell, width = self.cell, self.cell.width
-        of_input, step = self._inputs(x), cell.steps(state, x.shape[1])
+    def _asked_within(self, x: Tensor, state: Tensor, look: Look, at: int) -> tuple[Tensor, Tensor]:
+        width, length = self.cell.width, x.shape[1]
+        if self.second is None:
+            cell, of_seen, reads = self.cell, self._inputs(x), None
+        else:
+            cell, read = self.second, self.cell.steps(state, length)
+            of_seen = StepProduct.of(cell.weight_ih, cell.product_bias, state, length)
+            reads = [partial(read, words) for words in self.cell.of_input(x).unbind(1)]
+        step = cell.steps(state, length)
         told: list[tuple[Tensor, Tensor]] = []
-        for t in range(x.shape[1]):
-            seen = look(state[:, None, :width], at + t)[:, 0]
-            state = step(cell.of_products(of_input(seen)), state)
+        for t in range(length):
+            asking = state if reads is None else reads[t](state)
+            seen = look(asking[:, None, :width], at + t)[:, 0]
+            state = step(cell.of_products(of_seen(seen)), asking)
             told.append((state[:, :width], seen))
         h, seen = (torch.stack(each, dim=1) for each in zip(*told, strict=True))
         return self.dropout(self._told(h, seen)), state

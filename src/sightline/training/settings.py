@@ -23,7 +23,7 @@ class TrainSettings(Settings):
     max_minutes: float | None = Field(default=None, gt=0)
     """Minutes of training until the end, if that comes before `max_steps`; depends on the machine, so two runs may differ."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    """adam, adamw, or muon: orthogonalised momentum for the matrices of linear layers, AdamW for the rest."""
+    """adam, adamw, or muon: orthogonalised momentum for the matrices of hidden layers, AdamW for the rest."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate; none: the paper's, d_model^-0.5 warmup^-0.5."""
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"

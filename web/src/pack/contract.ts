@@ -38,7 +38,7 @@ export interface ModelInfo {
   d_state?: number | null; // of each direction
   bidirectional?: boolean | null;
   bridge?: string | null;
-  attend?: "before" | "after" | null; // which state asks
+  attend?: "before" | "between" | "after" | null; // which state asks
   input_feeding?: boolean | null;
   kernel_size?: number | null;
 }
