@@ -214,8 +214,10 @@ def ask(page: Page, sentence: str, model: str | None = None) -> str:
 
 
 def run_of(page: Page) -> str:
-    return page.evaluate("new URLSearchParams(location.hash.split('?')[1] ?? '').get('run') ?? ''")
+    return parameter(page, "run") or ""
 
 
 def parameter(page: Page, name: str) -> str | None:
-    return page.evaluate("name => new URLSearchParams(location.hash.split('?')[1] ?? '').get(name)", name)
+    """What the address says, as a reader finds it who turns to it."""
+    code = "name => {dispatchEvent(new Event('blur')); return new URLSearchParams(location.hash.split('?')[1] ?? '').get(name)}"
+    return page.evaluate(code, name)
