@@ -66,7 +66,11 @@ def test_words_in_another_order_go_through_models_with_positions_and_without(sig
     cosines = {tuple(row[:2]): float(row[2]) for row in re.findall(r"^\| (.*?) \| (\w+) \| (-?\d\.\d+) ", text, re.M)}
     assert cosines["Transformer", "no"] == 1.0 > cosines["Transformer", "yes"]
     assert "3 2 1" in text and (tmp_path / "order" / "permutation.html").is_file()
-    for given, said in ((["one"], "fewer than two words"), (["a b", "--model", "nowhere"], "no model folder")):
+    for given, said in (
+        (["one"], "fewer than two words"),
+        (["a dog saw a"], 'first and the last word of "a dog saw a" are the same'),
+        (["a b", "--model", "nowhere"], "no model folder"),
+    ):
         refused = sightline("lab", "permutation", *given)
         assert refused.status == 2 and said in refused.err
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sightline.data.evaluation import Example
-from sightline.lab.comparison import Comparison, Curve, holm
+from sightline.lab.comparison import ENOUGH, SURE, Comparison, Curve, holm
 from sightline.lab.measured import Outcome, TestSet
 from sightline.lab.parts import Said, Section, Table
 from sightline.lab.sections.headline import headline
@@ -90,7 +90,7 @@ def test_where_the_transformer_wins_everywhere_the_verdict_says_so(won: Comparis
     en, zh = words(verdict(won))
     assert "The highest BLEU is that of one" in en and "is more than chance" in en
     assert "The Transformer is ahead, and more than by chance, of gru (+" in en
-    assert "Nowhere that was measured here does another do better" in en and "没有别的系统胜过 Transformer" in zh
+    assert "In none of these does another do better than the Transformer" in en and "没有别的系统胜过 Transformer" in zh
     assert "does not win" not in en and "没有赢" not in zh
 
 
@@ -107,7 +107,8 @@ def test_where_the_transformer_loses_the_verdict_says_where_and_by_how_much(lost
     ):
         assert f"gru is ahead of it by {reached:.2f} BLEU" in en and f"领先 {reached:.2f} BLEU" in zh
     for bucket, others in zip(lost.lengths[1], lost.lengths[0], strict=True):
-        assert f"by {others.bleu - bucket.bleu:.1f} BLEU" in en
+        chance = "" if others.interval[0] > bucket.interval[1] else ", which may be chance"
+        assert f"by {others.bleu - bucket.bleu:.1f} BLEU{chance})" in en
     assert "gru trains on 2.22 times as many tokens a second" in en and "gru takes 2.00 times fewer operations" in en
 
 
@@ -138,6 +139,8 @@ def test_a_verdict_without_a_transformer_or_with_one_system_speaks_of_none(syste
     alone = Comparison([outcome(systems[0], test, [spoiled(test, 0.1), spoiled(test, 0.3)])], test)
     en, zh = words(verdict(alone))
     assert "These are 2 runs of one recipe" in en and "2 次训练" in zh
+    en, zh = words(verdict(Comparison([outcome(systems[0], test, [spoiled(test, 0.1)])], test)))
+    assert "This is one run: BLEU" in en and "这是一次训练" in zh
     assert alone.pairs == [] and alone.transformer is None
 
 
@@ -147,6 +150,39 @@ def test_pairs_are_tested_as_the_metrics_do_and_held_to_their_number(won: Compar
     alone = paired_bootstrap(a.first.translations, b.first.translations, won.test.refs, lang="en")
     assert (pair.difference, pair.p_value, pair.adjusted) == (alone.difference, alone.p_value, alone.p_value)
     assert won.pair(b, a) is pair
+
+
+def test_a_lead_of_the_means_that_the_tested_runs_do_not_have_may_be_chance(systems: list[System], outcome: Make):
+    test = sentences()
+    first_is_bad = outcome(systems[0], test, [spoiled(test, share, seed=n) for n, share in enumerate((0.6, 0.0, 0.0))])
+    other = outcome(systems[1], test, [spoiled(test, 0.3)])
+    found = Comparison([first_is_bad, other], test)
+    [pair] = found.pairs
+    assert pair.adjusted < SURE and found.outcomes[0] is first_is_bad and not pair.sure
+    assert "that may be chance" in words(verdict(found))[0]
+    assert rows_of(significance(found))[0][-1] == "may be chance"
+
+
+def test_a_handful_of_sentences_tells_nothing(systems: list[System], outcome: Make):
+    test = sentences(count=3)
+    found = Comparison([outcome(s, test, [spoiled(test, n / 2)]) for n, s in enumerate(systems)], test)
+    assert found.pairs[0].adjusted < SURE and not found.pairs[0].sure
+    assert "only 3 sentences" in significance(found).text[-1].en
+
+
+def test_many_systems_can_still_differ_by_more_than_chance(systems: list[System], outcome: Make):
+    test = sentences(count=ENOUGH)
+    many = [replace(systems[1], name=Said(str(n), str(n))) for n in range(11)]
+    found = Comparison([outcome(s, test, [spoiled(test, n / 10)]) for n, s in enumerate(many)], test)
+    smallest = 1 / (found.resamples + 1)  # that a test can give (Davison and Hinkley 1997)
+    assert found.resamples == 2200 and holm([smallest] * 55)[0] < SURE
+
+
+def test_speeds_with_other_threads_or_formats_are_not_compared(systems: list[System], outcome: Make):
+    test = sentences()
+    fast = outcome(systems[1], test, [spoiled(test, 0.1)], tokens_per_second=2000.0, threads=8)
+    slow = outcome(systems[0], test, [spoiled(test, 0.1)])
+    assert "trains on" not in words(verdict(Comparison([fast, slow], test)))[0]
 
 
 def test_holm_multiplies_the_smallest_by_all_and_never_goes_down():
@@ -163,6 +199,7 @@ def test_the_curve_of_several_runs_is_their_mean_and_reaches_what_it_had_reached
         [0.5, 1.0, 1.5], [300.0, 600.0, 900.0], [15.0, 20.0, 40.0], [10.0, 10.0, 20.0], [20.0, 30.0, 60.0]
     )
     assert found is not None and found.at_tokens(450) == 17.5 and found.at_minutes(9) == 40.0
+    assert found.at_tokens(150) == 7.5 and found.at_minutes(0) == 0.0
     falls = replace(found, bleu=[15.0, 10.0, 40.0])
     assert falls.at_tokens(600) == 15.0
 

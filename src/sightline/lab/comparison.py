@@ -1,7 +1,7 @@
 """What systems are worth beside each other: found once, told by the sections."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 
@@ -11,19 +11,34 @@ from sightline.lab.measured import Measured, Outcome, TestSet
 from sightline.lab.parts import Said
 from sightline.metrics.translation import BleuInterval, LengthBucket, bleu_by_length, bleu_interval, paired_bootstrap
 
+SURE = 0.05
+"""A difference whose p-value is smaller is called more than chance."""
+ENOUGH = 30
+"""Sentences below which no difference is: drawn anew they are much the same."""
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Two systems on the same sentences, each by its first run."""
+    """Two systems on the same sentences, tested by their first runs."""
 
     a: Said
     b: Said
     difference: float
-    """BLEU of b less that of a."""
+    """BLEU of b less that of a, of their first runs."""
+    of_means: float
+    """The same of the means of all their runs."""
     p_value: float
     """Of the paired bootstrap of these two (Koehn 2004)."""
     adjusted: float
     """The same for as many tests as there are pairs (Holm 1979)."""
+    sentences: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether the difference is more than chance: there are sentences enough, and the means of all runs agree with the first
+        runs on who is ahead.
+        """
+        return self.sentences >= ENOUGH and self.adjusted < SURE and self.difference * self.of_means > 0
 
 
 @dataclass(frozen=True)
@@ -37,13 +52,15 @@ class Curve:
     high: list[float]
 
     def at_tokens(self, tokens: float) -> float:
-        """The best BLEU that was reached by then, between validations interpolated."""
-        reached = np.maximum.accumulate(self.bleu)
-        return float(np.interp(tokens, self.tokens, reached))
+        """The best BLEU that was reached by then, from none at the start, between validations interpolated."""
+        return self._reached(tokens, self.tokens)
 
     def at_minutes(self, minutes: float) -> float:
         """The same by time."""
-        return float(np.interp(minutes, self.minutes, np.maximum.accumulate(self.bleu)))
+        return self._reached(minutes, self.minutes)
+
+    def _reached(self, at: float, when: list[float]) -> float:
+        return float(np.interp(at, [0.0, *when], [0.0, *np.maximum.accumulate(self.bleu)]))
 
 
 class Comparison:
@@ -56,7 +73,15 @@ class Comparison:
         """What tells it from another comparison."""
         return [
             self.test.digest(),
-            [[each.name.en, each.name.zh, [run.weights for run in each.system.runs]] for each in self.outcomes],
+            [
+                [
+                    each.name.en,
+                    each.name.zh,
+                    [run.weights for run in each.system.runs],
+                    [asdict(run) for run in each.runs],
+                ]
+                for each in self.outcomes
+            ],
         ]
 
     @property
@@ -85,13 +110,31 @@ class Comparison:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every two systems."""
-        found = []
-        for a, b in combinations(self.outcomes, 2):
-            given = a.first.translations, b.first.translations, self.test.refs
-            tested = paired_bootstrap(*given, lang=self.test.lang, settings=self.test.metric)
-            found.append((a.name, b.name, tested.difference, tested.p_value))
-        adjusted = holm([p for *_, p in found])
-        return [Pair(a, b, gap, p, more) for (a, b, gap, p), more in zip(found, adjusted, strict=True)]
+        couples, n = list(combinations(self.outcomes, 2)), len(self.test.examples)
+        tests = [
+            paired_bootstrap(
+                a.first.translations,
+                b.first.translations,
+                self.test.refs,
+                lang=self.test.lang,
+                settings=self.test.metric,
+                n=self.resamples,
+            )
+            for a, b in couples
+        ]
+        adjusted = holm([tested.p_value for tested in tests])
+        return [
+            Pair(a.name, b.name, tested.difference, b.bleu - a.bleu, tested.p_value, p, n)
+            for (a, b), tested, p in zip(couples, tests, adjusted, strict=True)
+        ]
+
+    @property
+    def resamples(self) -> int:
+        """How often the test set is drawn anew for each pair: so often that the smallest p-value there can be, held to the number
+        of pairs, is still well below what counts as sure.
+        """
+        n_pairs = len(self.outcomes) * (len(self.outcomes) - 1) // 2
+        return max(1000, round(2 * n_pairs / SURE))
 
     def pair(self, one: Outcome, other: Outcome) -> Pair:
         """Two systems, in whichever order they were tested."""

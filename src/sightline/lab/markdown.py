@@ -45,10 +45,17 @@ def markdown(report: Report, language: str) -> tuple[str, dict[str, str]]:
             pictures[name] = picture_file(part, looks, language)
             lines.append(f"![{plain(part.title)}]({name})")
         made = shown.made
-        lines.append(f"{plain(MADE_BY)} `{made.command}` · {_escaped(made.date)} · {_escaped(made.machine)}")
+        lines.append(f"{plain(MADE_BY)} {_as_code(made.command)} · {_escaped(made.date)} · {_escaped(made.machine)}")
     return "\n\n".join(lines) + "\n", pictures
 
 
 def _escaped(text: str) -> str:
     """As it is, where Markdown and HTML would see signs of theirs."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", " ".join(text.split()))
+
+
+def _as_code(text: str) -> str:
+    """Between more backticks than it has in a row."""
+    text = " ".join(text.split())
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return f"`{text}`" if not longest else f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}"

@@ -25,6 +25,11 @@ def permutation(models: Sequence[tuple[Said, Bundle]], sentence: str, to: str, c
         raise ConfigError(
             f'The sentence "{sentence}" has fewer than two words to exchange: give one such as "Tom hit Jerry".'
         )
+    if words[0] == words[-1]:
+        raise ConfigError(
+            f'The first and the last word of "{sentence}" are the same, so exchanging them changes nothing: give a sentence such '
+            'as "Tom hit Jerry".'
+        )
     for name, bundle in models:
         tags = bundle.tokenizer.tags
         if tags and to not in tags:

@@ -8,10 +8,10 @@ from sightline.lab.comparison import Comparison
 from sightline.lab.parts import Section
 from sightline.lab.probes.alignment import GoldPairs, alignment_section
 from sightline.lab.probes.complexity import complexity_section
-from sightline.lab.probes.fresh import classics
+from sightline.lab.probes.fresh import FIRST_WORD, classics
 from sightline.lab.probes.gradients import deep_systems, gradient_systems, gradients_section
 from sightline.lab.probes.permutation import permutation_section
-from sightline.lab.probes.recall import Practice, recall_section
+from sightline.lab.probes.recall import WORDS, Practice, recall_section
 from sightline.lab.probes.receptive import receptive_section
 from sightline.lab.probes.speed import speed_section
 from sightline.lab.report import Kept, Shown
@@ -105,7 +105,9 @@ def all_probes(found: Comparison, size: Size, gold: GoldPairs | None) -> dict[st
                 gradient_systems(), trained, pairs, deep_systems(), size.distances, seeds=size.seeds
             )
         ),
-        "recall": Probe(lambda: recall_section(classics(keys, size.parameters, 20), size.asked_at, size.practice)),
+        "recall": Probe(
+            lambda: recall_section(classics(keys, size.parameters, FIRST_WORD + WORDS), size.asked_at, size.practice)
+        ),
         "receptive": Probe(lambda: receptive_section([], trained)),
         **trained_probes(found, gold),
         "permutation": Probe(lambda: permutation_section(trained=trained, to=found.test.lang)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sightline import __version__
 from sightline.files import write_atomically
 from sightline.lab.parts import HeatMap, Line, LineChart, Said, Section, Table
 from sightline.training.devices import best_device, processor, usable_cores
@@ -27,10 +28,10 @@ class Made:
     @classmethod
     def now(cls, command: str) -> "Made":
         """By this command, here."""
-        device = (
-            torch.cuda.get_device_name(0) if best_device().type == "cuda" else f"{processor()}, {usable_cores()} cores"
-        )
-        machine = f"{device}, {platform.system()}, torch {torch.__version__}"
+        devices = [f"{processor()}, {usable_cores()} cores"]
+        if best_device().type == "cuda":
+            devices.append(torch.cuda.get_device_name(0))
+        machine = f"{', '.join(devices)}, {platform.system()}, torch {torch.__version__}"
         return cls(command, datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"), machine)
 
 
@@ -61,7 +62,8 @@ class Kept:
     def section(self, name: str, made_of: Sequence[object], make: Callable[[], Section]) -> Shown:
         """The section of this name. `made_of`, values that JSON can hold, tells one state of its material from another."""
         path = self.folder / f"{name}.json"
-        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+        told = json.dumps([__version__, *made_of], sort_keys=True, default=str)
+        digest = hashlib.sha256(told.encode()).hexdigest()
         if (kept := _read(path, digest)) is not None:
             return kept
         shown = Shown(make(), Made.now(self.command))

@@ -120,7 +120,8 @@ class RecurrentConfig(ModelConfig):
     residual: bool = False
     """Each layer above the first adds to its input (Wu et al. 2016, section 3.1)."""
     layer_norm: bool = False
-    """Layer normalisation inside the cells (Ba et al. 2016, section 3.1)."""
+    """Layer normalisation inside the cells, of what comes from the input and from the state apart (Ba et al. 2016,
+    supplement)."""
     variational: bool = False
     """Dropout leaves out the same numbers at every step of a sentence (Gal and Ghahramani 2016)."""
     recurrent_dropout: DropoutShare = 0.0

@@ -67,8 +67,9 @@ Step = Callable[[Tensor, Tensor], Tensor]
 class Cell(nn.Module):
     """One step of a recurrent layer; a kind says with `_next` how a state follows from the one before.
 
-    With `layer_norm` what comes from the input and what comes from the state are normalised apart, before biases are added (Ba et
-    al. 2016, section 3.1): a state of zeros, normalised with them, would have a gradient hundreds of times too large.
+    With `layer_norm` what comes from the input and what comes from the state are normalised apart, as in the supplement of Ba et
+    al. 2016 for gated units, all gates together, and before biases are added: a state of zeros, normalised with them, would have
+    a gradient hundreds of times too large.
     `dropout` is on the state as the gates see it, the same numbers at every step (Gal and Ghahramani 2016).
 
     Whole sequences go through torch's own loop, in C++ or cuDNN, unless one of these two is at work.

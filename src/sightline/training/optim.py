@@ -121,7 +121,7 @@ class Adam(torch.optim.Optimizer):
 
 class Muon(Adam):
     """Momentum, orthogonalised, for the matrices of hidden layers (Jordan et al. 2024), and AdamW for everything else:
-    embeddings, the vocabulary's weights, norms and biases.
+    embeddings, the vocabulary's weights, norms, biases, and what attention cores have of their own.
 
     An orthogonal matrix moves all directions alike, those too that the gradient hardly shows. Each attention head has matrices
     of its own, its slices of the projections, and so has each gate of a recurrent cell or a convolution. Updates are scaled by

@@ -57,7 +57,7 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
         return sum(p.numel() for p in build_model(config, vocab_size, vocab_size).parameters())
 
 
-def _recurrent(cell: str, attention: str, attend: str = "before") -> Callable[[int], ModelConfig]:
+def _recurrent(cell: str, attention: str, attend: str = "between") -> Callable[[int], ModelConfig]:
     given = {"cell": cell, "attention": attention, "attend": attend, "bidirectional": False}
     return lambda width: RecurrentConfig.model_validate({**given, "d_model": width})
 

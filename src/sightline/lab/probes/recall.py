@@ -139,7 +139,7 @@ def recall_section(
     seed: int = 1,
     alone: Practice | None = None,
 ) -> Section:
-    """Let each system practise as long as the others, and show what it remembers. With `alone`, models with the same first
+    """Let each system practise as `practice` says, and show what it remembers. With `alone`, models with the same first
     weights also practise the largest distance without the shorter ones, for as long as that says. See `fresh.classics` for
     small systems of as many parameters each.
     """
@@ -175,6 +175,10 @@ def recall_section(
             rows,
         )
     ]
+    until = Said(f"{practice.steps:,} steps", f" {practice.steps:,} 步")
+    if math.isfinite(practice.seconds):
+        en, zh = f" or {practice.seconds:g} seconds, whichever ends first", f"或 {practice.seconds:g} 秒，先到为止"
+        until = Said(until.en + en, until.zh + zh)
     if alone is not None:
         tables.append(_practised_alone(systems, max(distances), alone, tried, asked, seed))
     return Section(
@@ -184,9 +188,11 @@ def recall_section(
                 f"Each system learns to read n words, each one of {WORDS}, and to write the first "
                 f"{asked if asked > 1 else 'one'}; sentences of all lengths are mixed. Shown is how often it is right on "
                 f"{tried} new sentences at each distance, with 95 % "
-                "intervals. Recurrent encoders read from left to right only, so that the first word is the farthest.",
+                f"intervals. Each practises {until.en}, from one draw of first weights. "
+                "Recurrent encoders read from left to right only, so that the first word is the farthest.",
                 f"每个系统学习读入 n 个词（各为 {WORDS} 个词之一），然后写出最前面的 {asked} 个；各种长度混在一起练习。图中是"
-                f"每个距离上 {tried} 个新句子的正确率及 95 % 置信区间。循环编码器只从左向右读，因此第一个词离得最远。",
+                f"每个距离上 {tried} 个新句子的正确率及 95 % 置信区间。每个系统练习{until.zh}，"
+                "初始权重只取了一次。循环编码器只从左向右读，因此第一个词离得最远。",
             )
         ],
         [

@@ -125,10 +125,12 @@ def speed_section(
         [
             Said(
                 f"Random sentences, the target as long as the source, {torch.get_num_threads()} processor threads; medians of "
-                f"{repetitions} runs, the systems in turns. A batch of training always has about {tokens:,} target tokens: "
+                f"{repetitions} runs, the systems in turns, in float32 and without dropout or the optimizer's "
+                f"step. A batch of training always has about {tokens:,} target tokens: "
                 "what a recurrent model must do one after another, a Transformer does at once, but its attention looks at "
                 "every pair of words.",
-                f"随机句子，目标与源等长，{torch.get_num_threads()} 个处理器线程；各系统轮流运行 {repetitions} 次，取中位数。"
+                f"随机句子，目标与源等长，{torch.get_num_threads()} 个处理器线程；各系统轮流运行 {repetitions} 次，取中位数；"
+                "用 float32，没有 dropout，也不含优化器的一步。"
                 f"训练的每个批次总是约 {tokens:,} 个目标词元：循环模型必须一步接一步完成的，Transformer 同时完成，但它的注意"
                 "力要看每一对词。",
             )

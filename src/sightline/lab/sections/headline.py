@@ -18,6 +18,7 @@ HEAD = (
     Said("minutes trained", "训练分钟数"),
     Said("tokens trained, M", "训练词元数（百万）"),
     Said("format", "数值格式"),
+    Said("threads", "线程"),
 )
 
 
@@ -64,4 +65,5 @@ def _row(outcome: Outcome, interval: BleuInterval) -> list[str | Said]:
         f"{outcome.mean('minutes'):.1f}",
         f"{outcome.mean('tokens') / 1e6:.2f}",
         outcome.first.precision,
+        str(outcome.first.threads),
     ]

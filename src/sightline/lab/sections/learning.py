@@ -15,15 +15,18 @@ def learning(found: Comparison) -> Section:
         band = (curve.low, curve.high) if len(outcome.runs) > 1 else (None, None)
         by_time.append(Line(outcome.name, curve.minutes, curve.bleu, *band))
         by_tokens.append(Line(outcome.name, [n / 1e6 for n in curve.tokens], curve.bleu, *band))
+    beams = sorted({each.system.recipe.train.validation_beam for each in found.outcomes})
+    greedy, wide = beams == [1], ", ".join(map(str, beams))
+    en, zh = ("greedily", "贪心") if greedy else (f"with a beam of {wide}", f"用宽度为 {wide} 的束搜索")
     left_out = [each.name for each, curve in zip(found.outcomes, found.curves, strict=True) if curve is None]
     text = [
         Said(
             "Two budgets, seen in the same trainings. On the left all have had the same minutes; on the right all have read "
-            "the same number of target tokens, however long that took. BLEU is that of the validation set, translated greedily. "
+            f"the same number of target tokens, however long that took. BLEU is that of the validation set, translated {en}. "
             "Where a system was trained with several seeds, the line is their mean and the band reaches from the lowest to the "
             "highest.",
             "同一批训练，按两种预算来看。左图：所有系统训练了同样多的分钟；右图：所有系统读过同样多的目标词元，不管花了多久。"
-            "BLEU 是在验证集上贪心翻译得到的。用多个随机种子训练的系统，曲线是平均值，色带从最低到最高。",
+            f"BLEU 是在验证集上{zh}翻译得到的。用多个随机种子训练的系统，曲线是平均值，色带从最低到最高。",
         )
     ]
     if left_out:

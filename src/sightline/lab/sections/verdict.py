@@ -6,7 +6,6 @@ from sightline.lab.comparison import Comparison
 from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section
 from sightline.lab.sections.lengths import FEW, name
-from sightline.lab.sections.significance import SURE
 
 
 def verdict(found: Comparison) -> Section:
@@ -22,18 +21,19 @@ def verdict(found: Comparison) -> Section:
 def _best(found: Comparison) -> Said:
     best, second = found.outcomes[:2]
     pair, lead = found.pair(best, second), best.bleu - second.bleu
-    sure = pair.adjusted < SURE
     return Said(
         f"The highest BLEU is that of {best.name.en}: {best.bleu:.2f}, {lead:.2f} more than the next, {second.name.en}; "
-        f"that {'is more than chance' if sure else 'may be chance'} (p = {pair.adjusted:.3f}).",
+        f"that {'is more than chance' if pair.sure else 'may be chance'} (p = {pair.adjusted:.3f}).",
         f"BLEU 最高的是{_zh(best)}：{best.bleu:.2f}，比第二名{_zh(second)}高 {lead:.2f}；"
-        f"这个差别{'不像是偶然' if sure else '可能是偶然'}（p = {pair.adjusted:.3f}）。",
+        f"这个差别{'不像是偶然' if pair.sure else '可能是偶然'}（p = {pair.adjusted:.3f}）。",
     )
 
 
 def _alone(only: Outcome) -> Said:
     scores = [run.bleu for run in only.runs]
     low, high, count = min(scores), max(scores), len(scores)
+    if count == 1:
+        return Said(f"This is one run: BLEU {only.bleu:.2f}.", f"这是一次训练：BLEU {only.bleu:.2f}。")
     return Said(
         f"These are {count} runs of one recipe: BLEU {only.bleu:.2f} in the mean, from {low:.2f} to {high:.2f}.",
         f"这是同一个配方的 {count} 次训练：BLEU 平均 {only.bleu:.2f}，从 {low:.2f} 到 {high:.2f}。",
@@ -45,7 +45,7 @@ def _against_each(found: Comparison, transformer: Outcome) -> list[Said]:
     won, lost, open_ = list[Outcome](), list[Outcome](), list[Outcome]()
     for other in found.outcomes:
         if other is not transformer:
-            sure = found.pair(transformer, other).adjusted < SURE
+            sure = found.pair(transformer, other).sure
             (open_ if not sure else won if transformer.bleu > other.bleu else lost).append(other)
 
     def listed(others: Sequence[Outcome]) -> tuple[str, str]:
@@ -57,11 +57,14 @@ def _against_each(found: Comparison, transformer: Outcome) -> list[Said]:
     if won:
         en, zh = listed(won)
         told.append(
-            Said(f"The Transformer is ahead, and more than by chance, of {en}.", f"Transformer 明显领先于：{zh}。")
+            Said(
+                f"The Transformer is ahead, and more than by chance, of {en}.",
+                f"Transformer 领先于下列系统，而且不像是偶然：{zh}。",
+            )
         )
     if lost:
         en, zh = listed(lost)
-        told.append(Said(f"It is behind, and more than by chance: {en}.", f"它明显落后于：{zh}。"))
+        told.append(Said(f"It is behind, and more than by chance: {en}.", f"它落后于下列系统，而且不像是偶然：{zh}。"))
     if open_:
         en, zh = listed(open_)
         told.append(
@@ -82,7 +85,11 @@ def _earlier(found: Comparison, transformer: Outcome) -> list[Said]:
     by_minutes = {who: curve.at_minutes(minutes) for who, curve in curves.items()}
     by_tokens = {who: curve.at_tokens(tokens) for who, curve in curves.items()}
     for reached, en, zh in (
-        (by_minutes, f"after {minutes:.1f} minutes, half of the time", f"训练 {minutes:.1f} 分钟（一半时间）时"),
+        (
+            by_minutes,
+            f"after {minutes:.1f} minutes, half of the shortest training",
+            f"训练 {minutes:.1f} 分钟（最短训练的一半）时",
+        ),
         (
             by_tokens,
             f"after {tokens / 1e6:.2f} M target tokens, which all have read",
@@ -102,28 +109,33 @@ def _earlier(found: Comparison, transformer: Outcome) -> list[Said]:
 
 
 def _by_length(found: Comparison, transformer: Outcome) -> list[Said]:
-    """Groups of sentences in which another has the higher score, told by who that is."""
+    """Groups of sentences in which another has the higher score, told by who that is; where the intervals of both overlap it may
+    be chance.
+    """
     own = found.lengths[found.outcomes.index(transformer)]
-    ahead: dict[Said, list[tuple[str, float]]] = {}
+    ahead: dict[Said, list[tuple[str, float, bool]]] = {}
     for i, bucket in enumerate(own):
-        others = [(buckets[i].bleu, each.name) for each, buckets in zip(found.outcomes, found.lengths, strict=True)]
-        score, who = max(others, key=lambda each: each[0])
-        if bucket.n >= FEW and score > bucket.bleu:
-            ahead.setdefault(who, []).append((name(bucket), score - bucket.bleu))
-    return [
-        Said(
-            f"on sources of {', '.join(f'{group} tokens (by {gap:.1f} BLEU)' for group, gap in groups)}, {who.en} is ahead",
-            f"源句为 {'、'.join(f'{group} 个词元（高 {gap:.1f} BLEU）' for group, gap in groups)}时，{who.zh} 领先",
+        others = [(buckets[i], each.name) for each, buckets in zip(found.outcomes, found.lengths, strict=True)]
+        best, who = max(others, key=lambda each: each[0].bleu)
+        if bucket.n >= FEW and best.bleu > bucket.bleu:
+            sure = best.interval[0] > bucket.interval[1]
+            ahead.setdefault(who, []).append((name(bucket), best.bleu - bucket.bleu, sure))
+    told = []
+    for who, groups in ahead.items():
+        en = [f"{g} tokens (by {gap:.1f} BLEU{'' if sure else ', which may be chance'})" for g, gap, sure in groups]
+        zh = [f"{g} 个词元（高 {gap:.1f} BLEU{'' if sure else '，可能是偶然'}）" for g, gap, sure in groups]
+        told.append(
+            Said(f"on sources of {', '.join(en)}, {who.en} is ahead", f"源句为 {'、'.join(zh)}时，{who.zh} 领先")
         )
-        for who, groups in ahead.items()
-    ]
+    return told
 
 
 def _cost(found: Comparison, transformer: Outcome) -> list[Said]:
-    """Who trains faster, and who computes less."""
+    """Who trains faster, where all had the same threads and number format, and who computes less."""
     told = []
     fastest = max(found.outcomes, key=lambda each: each.mean("tokens_per_second"))
-    if fastest is not transformer:
+    conditions = {(run.threads, run.precision) for each in found.outcomes for run in each.runs}
+    if fastest is not transformer and len(conditions) == 1:
         times = fastest.mean("tokens_per_second") / transformer.mean("tokens_per_second")
         told.append(
             Said(
@@ -148,8 +160,10 @@ def _where_not(found: Comparison, transformer: Outcome, losses: Sequence[Said]) 
     if not losses and not behind:
         return [
             Said(
-                "Nowhere that was measured here does another do better than the Transformer.",
-                "在这里测过的各项里，没有别的系统胜过 Transformer。",
+                "In none of these does another do better than the Transformer: BLEU, of all sentences and by length; half of the "
+                "time, and as much read; speed of training and operations.",
+                "下面各项里，没有别的系统胜过 Transformer：全部句子的 BLEU 和各组长度的 BLEU，一半时间时、读过同样多时的 BLEU，"
+                "训练速度和运算量。",
             )
         ]
     if not losses:
