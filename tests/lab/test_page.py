@@ -2,6 +2,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -189,6 +190,12 @@ def test_markdown_has_a_file_for_each_language_and_its_pictures_beside(report: R
 def test_markdown_in_one_language_has_no_word_of_the_other(report: Report):
     text, pictures = markdown(report, "en")
     assert not re.search(r"[\u4e00-\u9fff]", text + "".join(pictures.values()))
+
+
+def test_markdown_shows_entities_and_backticks_as_they_are(report: Report):
+    odd = replace(report.sections[0], made=replace(MADE, command="compare `a``b`"))
+    text, _ = markdown(replace(report, lead=[Said("it &apos;s", "它")], sections=[odd]), "en")
+    assert r"it \&apos;s" in text and "``` compare `a``b` ```" in text
 
 
 def test_the_page_is_written_whole_or_not_at_all(report: Report, tmp_path: Path):
