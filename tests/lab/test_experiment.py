@@ -6,6 +6,7 @@ import pytest
 from sightline.errors import ConfigError
 from sightline.lab.experiment import (
     CLOSE,
+    NEVER,
     Contender,
     Experiment,
     Job,
@@ -15,6 +16,7 @@ from sightline.lab.experiment import (
     just_train,
     with_parameters,
 )
+from sightline.lab.why_attention import FULL, QUICK
 from sightline.models.build import build_model
 from sightline.models.config import ConvolutionalConfig, RecurrentConfig
 from sightline.training.loop import fit
@@ -73,11 +75,25 @@ def test_another_recipe_in_the_folder_is_noticed(contenders: list[Contender], sc
     Experiment(only, replace(scale, seeds=1), tmp_path).carry_out()
     for settings, changes, said in (
         (["train.lr=0.01"], {}, "train.lr differ"),
-        (["train.max_steps=5"], {}, "train.max_steps was 4 and is now 5"),
+        ([], {"settings": (*scale.settings, "train.max_steps=5")}, "train.max_steps was 4 and is now 5"),
         ([], {"minutes": 6.0}, "train.max_minutes was 5.0 and is now 6.0"),
     ):
         with pytest.raises(ConfigError, match=said):
             Experiment(only, replace(scale, seeds=1, **changes), tmp_path, settings).carry_out()
+
+
+@pytest.mark.parametrize("scale", [QUICK, FULL, replace(QUICK, settings=("train.patience=1",))])
+def test_minutes_end_every_training_and_nothing_else(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    experiment = Experiment(contenders, scale, tmp_path)
+    for contender in contenders:
+        train = experiment.recipe(contender).train
+        assert (train.max_minutes, train.max_steps, train.patience) == (scale.minutes, NEVER, None)
+
+
+@pytest.mark.parametrize("given", ["train.max_steps=500", "train.max_minutes=3.0", "train.patience=2"])
+def test_another_end_of_training_is_refused(contenders: list[Contender], scale: Scale, tmp_path: Path, given: str):
+    with pytest.raises(ConfigError, match=rf"{given}: all systems train for the same minutes.*--minutes"):
+        Experiment(contenders, scale, tmp_path, [given])
 
 
 def test_a_training_that_was_stopped_goes_on(contenders: list[Contender], scale: Scale, tmp_path: Path):

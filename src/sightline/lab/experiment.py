@@ -21,6 +21,8 @@ from sightline.training.start import ENDS, check_folder, start_run
 
 CLOSE = 0.03
 """Numbers of parameters that differ by less than this share count as the same."""
+NEVER = 1_000_000_000
+"""A step that no training comes to: minutes end it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Stopped(Exception):
 class Experiment:
     """Contenders at a scale, in a folder: `runs/`, `trials/` and what is made of them.
 
-    `overrides` are NAME=VALUE settings of all recipes.
+    `overrides` are NAME=VALUE settings of all recipes; what ends a training is not among them, for the scale says that.
 
     Raises ConfigError naming what cannot be.
     """
@@ -109,11 +111,16 @@ class Experiment:
         return _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
 
     def _recipe(self, contender: Contender) -> Recipe:
-        minutes = f"train.max_minutes={self.scale.minutes}"
-        model = f"model={contender.model}"
-        named = f"name={contender.key}"
-        given = (named, model, minutes, *self.scale.settings, *contender.settings, *self.overrides)
-        return read_recipe(self.scale.recipe, given)
+        ends = (f"train.max_minutes={self.scale.minutes}", f"train.max_steps={NEVER}")
+        given = (f"name={contender.key}", f"model={contender.model}", *ends, *self.scale.settings, *contender.settings)
+        meant, recipe = (read_recipe(self.scale.recipe, (*given, *more)) for more in ((), self.overrides))
+        for end in ENDS:
+            if (value := getattr(recipe.train, end)) != getattr(meant.train, end):
+                raise ConfigError(
+                    f"train.{end}={value}: all systems train for the same minutes, and nothing else ends a training. Leave "
+                    f"train.{end} out, and say how long with --minutes."
+                )
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"patience": None})})
 
     def recipe(self, contender: Contender) -> Recipe:
         """Of a contender, with as many parameters as the one that all follow."""
