@@ -1,4 +1,6 @@
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,23 @@ def test_the_runs_share_one_corpus(contenders: list[Contender], scale: Scale, tm
     one, *others = [run.prepared for each in systems for run in each.runs]
     assert all(each.hashes["test.jsonl as used"] == one.hashes["test.jsonl as used"] for each in others)
     assert all(each.tokenizer.to_json() == one.tokenizer.to_json() for each in others)
+
+
+def test_a_copy_of_the_corpus_that_is_interrupted_is_made_anew(
+    contenders: list[Contender], scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(src: str, dst: str) -> None:
+        shutil.copyfile(src, dst)
+        raise KeyboardInterrupt
+
+    copytree = partial(shutil.copytree, copy_function=interrupted)
+    only = Experiment(contenders[:1], replace(scale, seeds=1), tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("sightline.lab.experiment.shutil.copytree", copytree)
+        only.carry_out()
+    assert not (tmp_path / "runs" / "transformer-1" / "data").exists()
+    with pytest.raises(Stopped, match="step 0 of transformer"):
+        only.carry_out(lambda *_: None)
 
 
 def test_some_contenders_are_chosen_by_their_keys_and_the_one_they_follow_with_them(contenders: list[Contender]):

@@ -1,6 +1,5 @@
 """An experiment: which systems are compared under which budget, and the training of those that are missing."""
 
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, nearest
+from sightline.files import atomic_folder
 from sightline.lab.parts import Said
 from sightline.lab.system import FinishedRun, System
 from sightline.models.build import build_model
@@ -212,7 +212,8 @@ class Experiment:
         if (job.folder / "data").is_dir():
             return
         prepare_run(job.recipe, self.folder, progress)
-        shutil.copytree(self.folder / "data", job.folder / "data")
+        with atomic_folder(job.folder / "data") as partial:
+            shutil.copytree(self.folder / "data", partial, dirs_exist_ok=True)
 
 
 def check_same(folder: Path, recipe: Recipe) -> bool:
@@ -280,8 +281,3 @@ def chosen(contenders: Sequence[Contender], only: Sequence[str]) -> list[Contend
         if key not in keys:
             raise ConfigError(f"--only {key}: there is no such system.{nearest(key, keys)} Systems: {', '.join(keys)}.")
     return [each for each in contenders if not only or each.key in only or not each.width]
-
-
-def command_line(words: Sequence[str]) -> str:
-    """`sightline` with these words, to be copied."""
-    return shlex.join(["sightline", *words])
