@@ -110,6 +110,17 @@ def test_a_training_that_was_stopped_goes_on(contenders: list[Contender], scale:
     assert system.runs[0].state.step == 4
 
 
+def test_a_training_whose_end_is_lost_from_the_record_ends_once_more(
+    contenders: list[Contender], scale: Scale, tmp_path: Path
+):
+    only = Experiment(contenders[:1], replace(scale, seeds=1), tmp_path)
+    [system] = only.carry_out()
+    log = system.runs[0].folder / "log.jsonl"
+    log.write_text(log.read_text()[:-20])
+    [again] = only.carry_out()
+    assert again.runs[0].weights == system.runs[0].weights and again.runs[0].state.step == 4
+
+
 def test_each_is_tuned_by_as_many_trials_and_the_least_loss_is_taken(
     contenders: list[Contender], scale: Scale, tmp_path: Path
 ):

@@ -39,11 +39,28 @@ def test_a_run_that_is_not_finished_is_named_with_the_command_that_goes_on(runs:
     log.write_text("\n".join(log.read_text().splitlines()[:-1]))
     with pytest.raises(UserError, match=rf"not finished \(it is at step 4\).*sightline train {folder}"):
         FinishedRun(folder)
-    log.write_text("{")
-    with pytest.raises(UserError, match="damaged"):
-        FinishedRun(folder)
     log.unlink()
     with pytest.raises(UserError, match="not finished,"):
+        FinishedRun(folder)
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "fini', b"", b"\x00" * 40, b'{"chosen": "\xe4', b"7", b'{"step": 4}'])
+def test_a_last_line_that_is_no_event_means_that_the_run_is_not_finished(runs: list[Path], tmp_path: Path, torn: bytes):
+    folder = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    log = folder / "log.jsonl"
+    log.write_bytes(b"\n".join([*log.read_bytes().splitlines()[:-1], torn]))
+    assert not FinishedRun.is_finished(folder)
+    with pytest.raises(UserError, match=r"not finished \(it is at step 4\)"):
+        FinishedRun(folder)
+
+
+@pytest.mark.parametrize("line", ["{", "7", '{"step": 4}'])
+def test_a_line_in_between_that_is_no_event_is_named(runs: list[Path], tmp_path: Path, line: str):
+    folder = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    log = folder / "log.jsonl"
+    first, *others = log.read_text().splitlines()
+    log.write_text("\n".join([first, line, *others]))
+    with pytest.raises(UserError, match=r"log\.jsonl line 2 is damaged"):
         FinishedRun(folder)
 
 

@@ -201,8 +201,8 @@ class Experiment:
             return FinishedRun(job.folder)
         self._share_corpus(job, progress)
         run = start_run(job.recipe, job.folder, progress)
-        if not run.state.finished:
-            train(run, job, number, self.count())
+        run.state.finished = False  # where its record does not say so, the end was lost and is done once more
+        train(run, job, number, self.count())
         if not run.state.finished:
             raise Stopped(f"Stopped and saved at step {run.state.step} of {job}.")
         return FinishedRun(job.folder)

@@ -168,12 +168,26 @@ def _sameness(recipe: Recipe) -> str:
 
 
 def _record(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run. A last one that was not wholly written is left out: the computer stopped, and the run goes on."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return []
     with explain_os_errors(path, doing="read the log"):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    events = [_event(line) for line in lines]
+    if events and events[-1] is None:
+        del events[-1]
+    whole = [event for event in events if event is not None]
+    if len(whole) < len(events):
+        raise UserError(
+            f"{path} line {events.index(None) + 1} is damaged, so the run cannot be compared. Train it again, in another folder."
+        )
+    return whole
+
+
+def _event(line: str) -> dict[str, Any] | None:
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): the run cannot be compared. Train it again.") from error
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"event", "step"} <= found.keys() else None
