@@ -76,6 +76,16 @@ def test_the_curve_says_when_each_validation_was_and_after_how_many_tokens(run: 
     assert rates[0] <= run.tokens_per_second() <= rates[-1]
 
 
+def test_how_long_a_run_was_trained_is_known_without_its_tensors(run: FinishedRun, tmp_path: Path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    for path in folder.glob("state/*/tensors.safetensors"):
+        path.unlink()
+    assert FinishedRun(folder).state == run.state and run.state.step == 4
+    shutil.rmtree(folder / "state")
+    with pytest.raises(UserError, match=r"no folder `state` that can be read.*copy that too"):
+        _ = FinishedRun(folder).state
+
+
 def test_a_run_knows_its_test_sentences_and_says_where_there_are_none(run: FinishedRun):
     assert len(run.test(None)) == 12
     with pytest.raises(ConfigError, match="no test sentences into xx"):

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from sightline.errors import ConfigError, UserError
 from sightline.files import explain_os_errors, sha256
 from sightline.lab.parts import Said
 from sightline.training.recipe import Recipe, read_recipe
-from sightline.training.state import RunState, newest_state
+from sightline.training.state import RunState, state_folders
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,18 @@ class FinishedRun:
 
     @cached_property
     def state(self) -> RunState:
-        """Where it came to: steps, tokens, seconds, and what was chosen for the machine."""
-        if (found := newest_state(self.folder / "state")) is None:
-            raise UserError(f"{self.folder} has no folder `state`, which says how long it was trained: copy that too.")
-        return found[0]
+        """Where it came to: steps, tokens, seconds, and what was chosen for the machine. Weights and moments are not read.
+
+        Raises UserError if no saved state says so.
+        """
+        known = {field.name for field in fields(RunState)}
+        for path in reversed(state_folders(self.folder / "state")):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                content = json.loads((path / "state.json").read_text(encoding="utf-8"))
+                return RunState(**{name: value for name, value in content["run"].items() if name in known})
+        raise UserError(
+            f"{self.folder} has no folder `state` that can be read, which says how long it was trained: copy that too."
+        )
 
     def test(self, to: str | None) -> list[Example]:
         """Its test sentences, or those to be translated into the language `to`.
