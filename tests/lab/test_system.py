@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sightline.data.evaluation import Example, save_examples
 from sightline.errors import ConfigError, UserError
+from sightline.lab.measured import common_test_set
 from sightline.lab.system import FinishedRun, System, systems_of
 
 
@@ -90,6 +92,30 @@ def test_a_run_knows_its_test_sentences_and_says_where_there_are_none(run: Finis
     assert len(run.test(None)) == 12
     with pytest.raises(ConfigError, match="no test sentences into xx"):
         run.test("xx")
+
+
+def test_one_of_several_directions_is_chosen_by_its_languages(run: FinishedRun, tmp_path: Path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    ways = (("de", "en"), ("fr", "en"), ("en", "de"))
+    save_examples(folder / "data" / "test.jsonl", [Example(f"a {src}", ("b",), tgt, src) for src, tgt in ways])
+    several = FinishedRun(folder)
+    assert [each.src for each in several.test("fr-en")] == ["a fr"] and [each.src for each in several.test("de")] == [
+        "a en"
+    ]
+    for to, said in (
+        ("en", "translates de-en, fr-en: choose one of them with --to"),
+        (None, "translates de-en, en-de, fr-en: choose"),
+        ("zh-en", r"no test sentences into zh-en: .* Directions: de-en, en-de, fr-en\."),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            several.test(to)
+    assert common_test_set([several], "fr-en").lang == "en"
+
+
+def test_a_copy_of_a_run_is_no_second_run(runs: list[Path], tmp_path: Path):
+    copy = Path(shutil.copytree(runs[0], tmp_path / "copy"))
+    with pytest.raises(ConfigError, match=f"{runs[0]} and {copy} have the same weights"):
+        systems_of([runs[0], runs[1], copy])
 
 
 def test_the_first_run_stands_for_its_system(systems: list[System]):

@@ -91,19 +91,27 @@ class FinishedRun:
         )
 
     def test(self, to: str | None) -> list[Example]:
-        """Its test sentences, or those to be translated into the language `to`.
+        """Its test sentences, or those to be translated into the language, or in the direction, such as "de-en", that `to` says.
 
         Raises ConfigError if there are none, or several directions to choose from.
         """
-        lang = self.prepared.tgt_lang
-        found = [each for each in self.prepared.evaluation("test") if to is None or to == (each.to or lang)]
+        there = [(each, self._direction(each)) for each in self.prepared.evaluation("test")]
+        found = [each for each, way in there if to in (None, each.to or self.prepared.tgt_lang, way)]
         if not found:
             wanted = f" into {to}" if to else ""
-            raise ConfigError(f"The run in {self.folder} has no test sentences{wanted}: nothing tells how good it is.")
-        if len({each.direction for each in found}) > 1:
-            ways = ", ".join(sorted({each.to for each in found}))
-            raise ConfigError(f"The run in {self.folder} translates into {ways}: choose one of them with --to.")
+            named = f" Directions: {', '.join(sorted({way for _, way in there}))}." if wanted and there else ""
+            raise ConfigError(
+                f"The run in {self.folder} has no test sentences{wanted}: nothing tells how good it is.{named}"
+            )
+        if len(ways := {self._direction(each) for each in found}) > 1:
+            raise ConfigError(
+                f"The run in {self.folder} translates {', '.join(sorted(ways))}: choose one of them with --to."
+            )
         return found
+
+    def _direction(self, example: Example) -> str:
+        src, tgt = self.prepared.src_lang, self.prepared.tgt_lang
+        return example.direction or (f"{src}-{tgt}" if src else tgt)
 
     def curve(self) -> list[Point]:
         """Its validations. Those of runs that an earlier version trained, which do not say when they were, are left out."""
@@ -149,14 +157,20 @@ class System:
 def systems_of(folders: Sequence[Path]) -> list[System]:
     """Runs as systems: those of one recipe but for its name and seed are one system. Names are those of the folders.
 
-    Raises ConfigError for fewer than two runs or one that is given twice, and as `FinishedRun`.
+    Raises ConfigError for fewer than two runs or one that is given twice, also as a copy, and as `FinishedRun`.
     """
     if len(folders) < 2:
         raise ConfigError("A comparison takes two runs or more: give the folders of finished runs.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError(f"A run is given twice among {', '.join(map(str, folders))}: give each of them once.")
     alike: dict[str, list[FinishedRun]] = {}
+    by_weights: dict[str, FinishedRun] = {}
     for run in map(FinishedRun, folders):
+        if (other := by_weights.setdefault(run.weights, run)) is not run:
+            raise ConfigError(
+                f"{other.folder} and {run.folder} have the same weights, so they are one run: give one of them, or train again "
+                "with another train.seed."
+            )
         alike.setdefault(_sameness(run.recipe), []).append(run)
     names = [folder.resolve().name for folder in folders]
     found = []
