@@ -1,3 +1,4 @@
+import math
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -14,13 +15,16 @@ from sightline.lab.experiment import (
     Job,
     Scale,
     Stopped,
+    Trial,
     chosen,
     just_train,
     with_parameters,
 )
+from sightline.lab.system import FinishedRun
 from sightline.lab.why_attention import FULL, QUICK
 from sightline.models.build import build_model
 from sightline.models.config import ConvolutionalConfig, RecurrentConfig
+from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.run import Run
 
@@ -129,11 +133,46 @@ def test_each_is_tuned_by_as_many_trials_and_the_least_loss_is_taken(
     assert experiment.count() == 2 + 2 * 2
     systems = experiment.carry_out()
     for (contender, tried), system in zip(experiment.tried(), systems, strict=True):
-        assert [run.recipe.train.lr for run in tried] == pytest.approx([0.00003, 0.003])
-        losses = [run.best_loss() for run in tried]
-        best = tried[losses.index(min(losses))].recipe.train.lr
+        assert [trial.lr for trial in tried] == pytest.approx([0.00003, 0.003])
+        runs = [FinishedRun(job.folder) for job in experiment.trials(contender)]
+        assert [trial.loss for trial in tried] == [run.best_loss() for run in runs]
+        best = min(tried, key=lambda trial: trial.loss).lr
         assert system.recipe.train.lr == best == experiment.chosen_rate(contender, tried)
-        assert all(run.recipe.train.seed == system.recipe.train.seed for run in tried)
+        assert all(run.recipe.train.seed == system.recipe.train.seed for run in runs)
+
+
+def test_a_trial_that_diverges_loses_and_is_not_repeated(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    trained: list[str] = []
+
+    def train(run: Run, job: Job, number: int, count: int) -> None:
+        trained.append(str(job))
+        just_train(run, job, number, count)
+
+    experiment = Experiment(contenders[:1], replace(scale, seeds=1, rates=(1e30, 1.0), trial_minutes=5.0), tmp_path)
+    for _ in range(2):
+        [system] = experiment.carry_out(train)
+        assert system.recipe.train.lr == 0.003
+        assert trained == [
+            f"transformer, {what}" for what in ("trial with train.lr=3e+27", "trial with train.lr=0.003", "seed 1")
+        ]
+    [(_, tried)] = experiment.tried()
+    assert tried[0].loss == math.inf and math.isfinite(tried[1].loss)
+    assert "not finite at step" in (tmp_path / "trials" / "transformer-1" / "diverged.txt").read_text()
+    changed = Experiment(contenders[:1], experiment.scale, tmp_path, ["train.clip=0.5"])
+    with pytest.raises(ConfigError, match=r"train\.clip differ"):
+        changed.carry_out(train)
+
+
+def test_a_run_that_counts_may_not_diverge(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    with pytest.raises(NonFiniteError):
+        Experiment(contenders[:1], replace(scale, seeds=1), tmp_path, ["train.lr=3e27"]).carry_out()
+
+
+def test_a_loss_that_is_no_number_never_wins(contenders: list[Contender], scale: Scale, tmp_path: Path):
+    experiment = Experiment(contenders, scale, tmp_path)
+    assert experiment.chosen_rate(contenders[0], [Trial(0.1, math.inf), Trial(0.2, 9.0)]) == 0.2
+    with pytest.raises(ConfigError, match=r"All trials of gru diverged \(train.lr=0.1, 0.2\)"):
+        experiment.chosen_rate(contenders[1], [Trial(0.1, math.inf), Trial(0.2, math.inf)])
 
 
 def test_the_runs_share_one_corpus(contenders: list[Contender], scale: Scale, tmp_path: Path):

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_the_curve_says_when_each_validation_was_and_after_how_many_tokens(run: 
     assert run.best_loss() == min(point.loss for point in curve)
     rates = sorted(each["tokens_per_second"] for each in record if each["event"] == "train")
     assert rates[0] <= run.tokens_per_second() <= rates[-1]
+
+
+def test_a_validation_loss_that_is_no_number_is_not_the_least(run: FinishedRun, tmp_path: Path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    log = folder / "log.jsonl"
+    first, last = (point.loss for point in run.curve())
+    log.write_text(log.read_text().replace(f'"loss": {first}', '"loss": NaN'))
+    assert FinishedRun(folder).best_loss() == last
+    log.write_text(log.read_text().replace(f'"loss": {last}', '"loss": Infinity'))
+    assert FinishedRun(folder).best_loss() == math.inf
 
 
 def test_how_long_a_run_was_trained_is_known_without_its_tensors(run: FinishedRun, tmp_path: Path):

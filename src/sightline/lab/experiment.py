@@ -1,5 +1,6 @@
 """An experiment: which systems are compared under which budget, and the training of those that are missing."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ import torch
 
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, nearest
-from sightline.files import atomic_folder
+from sightline.files import atomic_folder, write_atomically
 from sightline.lab.parts import Said
 from sightline.lab.system import FinishedRun, System
 from sightline.models.build import build_model
 from sightline.models.config import ModelConfig
+from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.recipe import Recipe, prepare_run, read_recipe
 from sightline.training.run import Run
@@ -23,6 +25,8 @@ CLOSE = 0.03
 """Numbers of parameters that differ by less than this share count as the same."""
 NEVER = 1_000_000_000
 """A step that no training comes to: minutes end it."""
+DIVERGED = "diverged.txt"
+"""Is in the folder of a trial whose loss or gradient was not finite, and says where."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,15 @@ class Job:
             f"seed {self.recipe.train.seed}" if self.trial is None else f"trial with train.lr={self.recipe.train.lr:g}"
         )
         return f"{self.contender.key}, {what}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a learning rate that was tried."""
+
+    lr: float | None
+    loss: float
+    """The least validation loss on the way, in nats per target token; infinite if the training diverged."""
 
 
 Train = Callable[[Run, Job, int, int], None]
@@ -177,7 +190,7 @@ class Experiment:
             tried = []
             for job in self.trials(contender):
                 number += 1
-                tried.append(self._trained(job, train, number, progress))
+                tried.append(self._tried(job, train, number, progress))
             runs = []
             for job in self.jobs(contender, self.chosen_rate(contender, tried)):
                 number += 1
@@ -185,16 +198,36 @@ class Experiment:
             systems.append(System(contender.key, contender.name, runs))
         return systems
 
-    def chosen_rate(self, contender: Contender, tried: Sequence[FinishedRun]) -> float | None:
-        """The learning rate of the trial with the least validation loss; without trials the recipe's own."""
+    def chosen_rate(self, contender: Contender, tried: Sequence[Trial]) -> float | None:
+        """The learning rate of the trial with the least validation loss; without trials the recipe's own.
+
+        Raises ConfigError if all trials diverged.
+        """
         if not tried:
             return self.recipe(contender).train.lr
-        return min(tried, key=lambda run: run.best_loss()).recipe.train.lr
+        best = min(tried, key=lambda trial: trial.loss)
+        if math.isinf(best.loss):
+            rates = ", ".join(f"{trial.lr:g}" for trial in tried)
+            raise ConfigError(
+                f"All trials of {contender.key} diverged (train.lr={rates}). Give a lower train.lr=NUMBER, and another folder "
+                "with --out."
+            )
+        return best.lr
 
-    def tried(self) -> Iterator[tuple[Contender, list[FinishedRun]]]:
+    def tried(self) -> Iterator[tuple[Contender, list[Trial]]]:
         """The trials of each contender, once they are carried out."""
         for contender in self.contenders:
-            yield contender, [FinishedRun(job.folder) for job in self.trials(contender)]
+            yield contender, [_came_of(job) for job in self.trials(contender)]
+
+    def _tried(self, job: Job, train: Train, number: int, progress: Progress | None) -> Trial:
+        """A trial that diverged once would do so again, and is not repeated."""
+        check_same(job.folder, job.recipe)
+        if not (job.folder / DIVERGED).is_file():
+            try:
+                self._trained(job, train, number, progress)
+            except NonFiniteError as error:
+                write_atomically(job.folder / DIVERGED, f"{error}\n")
+        return _came_of(job)
 
     def _trained(self, job: Job, train: Train, number: int, progress: Progress | None) -> FinishedRun:
         if check_same(job.folder, job.recipe):
@@ -214,6 +247,11 @@ class Experiment:
         prepare_run(job.recipe, self.folder, progress)
         with atomic_folder(job.folder / "data") as partial:
             shutil.copytree(self.folder / "data", partial, dirs_exist_ok=True)
+
+
+def _came_of(trial: Job) -> Trial:
+    diverged = (trial.folder / DIVERGED).is_file()
+    return Trial(trial.recipe.train.lr, math.inf if diverged else FinishedRun(trial.folder).best_loss())
 
 
 def check_same(folder: Path, recipe: Recipe) -> bool:

@@ -1,6 +1,7 @@
 """What is compared: finished runs, and systems, each of which is a recipe that was trained once or with several seeds."""
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -122,8 +123,9 @@ class FinishedRun:
         ]
 
     def best_loss(self) -> float:
-        """The least validation loss on the way, in nats per target token."""
-        return min(each["loss"] for each in self.record if each["event"] == "valid")
+        """The least validation loss on the way, in nats per target token; infinite if none was a number."""
+        losses = [each["loss"] for each in self.record if each["event"] == "valid"]
+        return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
 
     def tokens_per_second(self) -> float:
         """Target tokens a second in training: the median of its steps."""

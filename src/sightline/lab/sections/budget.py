@@ -1,11 +1,11 @@
 """Under which budget the systems were trained, and how each was tuned."""
 
+import math
 from collections.abc import Sequence
 
-from sightline.lab.experiment import CLOSE, Contender, Experiment
+from sightline.lab.experiment import CLOSE, Experiment
 from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section, Table
-from sightline.lab.system import FinishedRun
 
 
 def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
@@ -33,7 +33,7 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
                 "取验证损失最小的。全部试验列在这里。",
             )
         )
-        parts = [_trials(list(experiment.tried()))]
+        parts = [_trials(experiment)]
     else:
         text.append(
             Said(
@@ -44,14 +44,15 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
     return Section(Said("The rules", "规则"), text, [*parts, _recipes(experiment, outcomes)])
 
 
-def _trials(tried: Sequence[tuple[Contender, list[FinishedRun]]]) -> Table:
+def _trials(experiment: Experiment) -> Table:
     head = [Said("system", "系统"), Said("train.lr", "train.lr"), Said("validation loss", "验证损失"), Said("", "")]
     rows: list[list[str | Said]] = []
-    for contender, runs in tried:
-        best = min(runs, key=lambda run: run.best_loss())
-        for run in runs:
-            mark = Said("taken", "选中") if run is best else Said("", "")
-            rows.append([contender.name, f"{run.recipe.train.lr:g}", f"{run.best_loss():.3f}", mark])
+    for contender, trials in experiment.tried():
+        taken = experiment.chosen_rate(contender, trials)
+        for trial in trials:
+            loss = Said("diverged", "发散") if math.isinf(trial.loss) else f"{trial.loss:.3f}"
+            mark = Said("taken", "选中") if trial.lr == taken else Said("", "")
+            rows.append([contender.name, f"{trial.lr:g}", loss, mark])
     return Table(Said("Trials", "调参试验"), head, rows)
 
 
