@@ -17,13 +17,14 @@ from sightline.lab.experiment import (
     Stopped,
     Trial,
     chosen,
+    counted,
     just_train,
     with_parameters,
 )
 from sightline.lab.system import FinishedRun
 from sightline.lab.why_attention import FULL, QUICK
 from sightline.models.build import build_model
-from sightline.models.config import ConvolutionalConfig, RecurrentConfig
+from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.run import Run
@@ -32,7 +33,7 @@ from sightline.training.run import Run
 def size(experiment: Experiment, contender: Contender) -> int:
     recipe = experiment.recipe(contender)
     vocab = recipe.tokenizer.vocab_size
-    return sum(p.numel() for p in build_model(recipe.model, vocab, vocab).parameters())
+    return counted(build_model(recipe.model, vocab, vocab))
 
 
 def test_all_have_the_same_number_of_parameters(contenders: list[Contender], scale: Scale, tmp_path: Path):
@@ -48,9 +49,16 @@ def test_all_have_the_same_number_of_parameters(contenders: list[Contender], sca
 def test_a_width_is_found_for_any_family_and_number(model, width: str):
     for wanted in (300_000, 2_000_000):
         found = with_parameters(model, width, 500, wanted)
-        count = sum(p.numel() for p in build_model(found, 500, 500).parameters())
-        assert abs(count / wanted - 1) <= CLOSE
+        assert abs(counted(build_model(found, 500, 500)) / wanted - 1) <= CLOSE
         assert getattr(found, width) % found.n_heads == 0
+
+
+@pytest.mark.parametrize("model", [ConvolutionalConfig(), TransformerConfig(position="learned")])
+def test_positions_that_no_sentence_reaches_make_no_model_larger(model: ModelConfig):
+    short, long = (
+        counted(build_model(model.model_copy(update={"max_len": most, "d_model": 64}), 50, 50)) for most in (40, 1024)
+    )
+    assert short == long
 
 
 def test_a_number_of_parameters_that_no_width_gives_is_refused():

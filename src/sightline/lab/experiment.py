@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, nearest
@@ -115,13 +116,13 @@ class Experiment:
     ) -> None:
         self.scale, self.folder = scale, folder
         self.contenders, self.overrides = contenders, overrides
-        self.size = self._followed()
-
-    def _followed(self) -> int:
-        leader = next((each for each in self.contenders if not each.width), None)
+        leader = next((each for each in contenders if not each.width), None)
         if leader is None:
             raise ConfigError("No contender is left whose number of parameters the others follow.")
-        return _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
+        self.leader = leader
+        """The one whose number of parameters the others follow."""
+        self.size = _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
+        """That number, if the vocabulary comes out as large as the recipe asks for."""
 
     def _recipe(self, contender: Contender) -> Recipe:
         ends = (f"train.max_minutes={self.scale.minutes}", f"train.max_steps={NEVER}")
@@ -275,8 +276,8 @@ def check_same(folder: Path, recipe: Recipe) -> bool:
 
 
 def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int) -> ModelConfig:
-    """The model with the `width` whose number of parameters is nearest to `wanted`: a multiple of 8 for each head, or where
-    none of those comes near, of its heads.
+    """The model with the `width` whose number of parameters (see `counted`) is nearest to `wanted`: a multiple of 8 for each
+    head, or where none of those comes near, of its heads.
 
     Raises ConfigError if none comes near.
     """
@@ -306,7 +307,14 @@ def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int
 
 def _parameters(model: ModelConfig, vocab_size: int) -> int:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory is taken
-        return sum(p.numel() for p in build_model(model, vocab_size, vocab_size).parameters())
+        return counted(build_model(model, vocab_size, vocab_size))
+
+
+def counted(model: nn.Module) -> int:
+    """The parameters by which models are made as large as one another: all but tables of learned positions, most of whose rows
+    stand for places that no sentence reaches.
+    """
+    return sum(p.numel() for name, p in model.named_parameters() if not name.endswith("position.weight"))
 
 
 def chosen(contenders: Sequence[Contender], only: Sequence[str]) -> list[Contender]:
