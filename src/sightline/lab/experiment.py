@@ -311,8 +311,8 @@ def _parameters(model: ModelConfig, vocab_size: int) -> int:
 
 
 def counted(model: nn.Module) -> int:
-    """The parameters by which models are made as large as one another: all but tables of learned positions, most of whose rows
-    stand for places that no sentence reaches.
+    """The parameters by which models are made as large as one another: all but tables of learned positions, most of whose
+    rows stand for places that no sentence reaches.
     """
     return sum(p.numel() for name, p in model.named_parameters() if not name.endswith("position.weight"))
 

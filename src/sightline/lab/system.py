@@ -92,7 +92,7 @@ class FinishedRun:
         )
 
     def test(self, to: str | None) -> list[Example]:
-        """Its test sentences, or those to be translated into the language, or in the direction, such as "de-en", that `to` says.
+        """Its test sentences, or those to be translated into the language, or in the direction ("de-en"), that `to` says.
 
         Raises ConfigError if there are none, or several directions to choose from.
         """

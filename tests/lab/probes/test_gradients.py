@@ -146,7 +146,7 @@ def test_distances_that_the_sentences_do_not_reach_are_left_out(trained: list[Tr
     assert [type(part) for part in section.parts] == [LineChart, Table, Table] and len(section.text) == 2
 
 
-def test_no_more_text_is_put_together_than_is_read(
+def test_each_text_begins_a_sentence_after_the_one_before(
     trained: list[Trained], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = [("tom hit jerry .", "jerry saw tom"), ("a dog runs", "the snow")] * 3

@@ -102,8 +102,8 @@ def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> G
 
 
 def fits(bundle: Bundle, pair: tuple[Words, Words], to: str) -> bool:
-    """Whether a model takes both sides whole: neither has, with tag and end, more tokens than `max_len`. `to` is the tag of the
-    target language, "" for none.
+    """Whether a model takes both sides whole: neither has, with tag and end, more tokens than `max_len`. `to` is the tag
+    of the target language, "" for none.
     """
     tokenizer, most = bundle.tokenizer, bundle.model.max_len
     src, tgt = Pieces.of(pair[0], tokenizer.encode_src), Pieces.of(pair[1], tokenizer.encode_tgt)
@@ -111,7 +111,9 @@ def fits(bundle: Bundle, pair: tuple[Words, Words], to: str) -> bool:
 
 
 def fitting(data: GoldPairs, bundles: Sequence[Bundle], to: str) -> GoldPairs:
-    """The pairs that all of these models take whole, for the same ones must be scored everywhere. `to` is the target language."""
+    """The pairs that all of these models take whole, for the same ones must be scored everywhere. `to` is the language of
+    their targets.
+    """
     kept = [i for i, pair in enumerate(data.pairs) if all(fits(each, pair, tag_of(each, to)) for each in bundles)]
     chosen_on = sum(i < data.chosen_on for i in kept)
     return GoldPairs([data.pairs[i] for i in kept], [data.gold[i] for i in kept], chosen_on)
