@@ -1,6 +1,5 @@
 """`sightline lab`."""
 
-import json
 import os
 import re
 import signal
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sightline.bundle import load_bundle
 from sightline.lab import probing
+from sightline.lab.experiment import counted
 from sightline.lab.probes.recall import Practice
 
 QUICK = [
@@ -107,8 +108,8 @@ def test_why_attention_trains_probes_and_tells_and_a_second_call_only_tells(sigh
         assert f"Run {number} of 6: {key}, seed 1" in result.out
     page = (tmp_path / "small" / "why-attention.html").read_text(encoding="utf-8")
     assert page.count("<section") == 12 and "The rules" in page and "规则" in page
-    results = [json.loads(path.read_text()) for path in (tmp_path / "small" / "results").iterdir()]
-    sizes = [each["measured"]["parameters"] for each in results]
+    assert len(list((tmp_path / "small" / "results").iterdir())) == 6
+    sizes = [counted(load_bundle(run).model) for run in (tmp_path / "small" / "runs").iterdir()]
     assert len(sizes) == 6 and max(sizes) / min(sizes) < 1.07
     files = {
         p: p.stat().st_mtime_ns

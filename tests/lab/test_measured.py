@@ -7,6 +7,7 @@ import pytest
 
 from sightline.errors import ConfigError
 from sightline.lab.measured import Results, common_test_set, measure
+from sightline.lab.parts import Said
 from sightline.lab.system import FinishedRun, System
 
 
@@ -34,6 +35,17 @@ def test_different_ways_of_scoring_are_refused(run: FinishedRun, tmp_path: Path)
     recipe.write_text(recipe.read_text().replace('tokenize = "none"', 'tokenize = "13a"'))
     with pytest.raises(ConfigError, match="scored differently"):
         common_test_set([run, FinishedRun(folder)])
+
+
+def test_two_runs_with_the_same_seed_have_their_own_results(run: FinishedRun, runs: list[Path], tmp_path: Path):
+    folder = Path(shutil.copytree(runs[2], tmp_path / "run"))  # trained with seed 2, as on another day
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seed = 2", "seed = 1"))
+    system = System("one", Said("one", "one"), [run, FinishedRun(folder)])
+    results = Results(tmp_path / "results", common_test_set(system.runs))
+    found = [results.of(system, each) for each in system.runs]
+    assert found[0].seed == found[1].seed == 1
+    assert len(list((tmp_path / "results").iterdir())) == 2
 
 
 def test_results_are_kept_until_weights_or_test_set_are_others(

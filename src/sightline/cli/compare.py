@@ -32,7 +32,12 @@ def gold_words(gold: Path | None, first: int) -> list[str]:
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of finished runs, two or more.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("comparison"),
-    to: Annotated[str | None, typer.Option(metavar="LANG", help="Target language, for models with several.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANG", help="Target language, or direction as in de-en, for models with several of them."
+        ),
+    ] = None,
     gold: GoldOption = None,
     first: FirstOption = 0,
 ) -> None:

@@ -177,6 +177,7 @@ class Screen:
         """Train a run and show it, until it ends or Ctrl-C stops it."""
         from sightline.cli.display import TrainingDisplay, say
         from sightline.cli.train import stopping
+        from sightline.training.diagnose import NonFiniteError
         from sightline.training.loop import fit
 
         self._rest()
@@ -184,6 +185,11 @@ class Screen:
         minutes = run.settings.max_minutes
         each = f", {minutes:g} minutes" if minutes else ""
         say(self.console, f"Run {number} of {count}: {job} ({parameters:.2f} M parameters{each})")
-        with stopping(run), TrainingDisplay(run, self.console) as display:
-            for step in fit(run):
-                display.show(step)
+        try:
+            with stopping(run), TrainingDisplay(run, self.console) as display:
+                for step in fit(run):
+                    display.show(step)
+        except NonFiniteError as error:
+            if job.trial is not None:
+                say(self.console, f"This trial diverged, and counts as one with an infinite loss. {error}")
+            raise

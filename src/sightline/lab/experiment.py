@@ -1,19 +1,22 @@
 """An experiment: which systems are compared under which budget, and the training of those that are missing."""
 
-import shlex
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, nearest
+from sightline.files import atomic_folder, write_atomically
 from sightline.lab.parts import Said
 from sightline.lab.system import FinishedRun, System
 from sightline.models.build import build_model
 from sightline.models.config import ModelConfig
+from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
 from sightline.training.recipe import Recipe, prepare_run, read_recipe
 from sightline.training.run import Run
@@ -21,6 +24,10 @@ from sightline.training.start import ENDS, check_folder, start_run
 
 CLOSE = 0.03
 """Numbers of parameters that differ by less than this share count as the same."""
+NEVER = 1_000_000_000
+"""A step that no training comes to: minutes end it."""
+DIVERGED = "diverged.txt"
+"""Is in the folder of a trial whose loss or gradient was not finite, and says where."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,15 @@ class Job:
         return f"{self.contender.key}, {what}"
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What came of a learning rate that was tried."""
+
+    lr: float | None
+    loss: float
+    """The least validation loss on the way, in nats per target token; infinite if the training diverged."""
+
+
 Train = Callable[[Run, Job, int, int], None]
 """Trains a run that is ready, and shows it; the numbers are which of how many it is. Leaves it unfinished if it is stopped."""
 
@@ -90,7 +106,7 @@ class Stopped(Exception):
 class Experiment:
     """Contenders at a scale, in a folder: `runs/`, `trials/` and what is made of them.
 
-    `overrides` are NAME=VALUE settings of all recipes.
+    `overrides` are NAME=VALUE settings of all recipes; what ends a training is not among them, for the scale says that.
 
     Raises ConfigError naming what cannot be.
     """
@@ -100,20 +116,25 @@ class Experiment:
     ) -> None:
         self.scale, self.folder = scale, folder
         self.contenders, self.overrides = contenders, overrides
-        self.size = self._followed()
-
-    def _followed(self) -> int:
-        leader = next((each for each in self.contenders if not each.width), None)
+        leader = next((each for each in contenders if not each.width), None)
         if leader is None:
             raise ConfigError("No contender is left whose number of parameters the others follow.")
-        return _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
+        self.leader = leader
+        """The one whose number of parameters the others follow."""
+        self.size = _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
+        """That number, if the vocabulary comes out as large as the recipe asks for."""
 
     def _recipe(self, contender: Contender) -> Recipe:
-        minutes = f"train.max_minutes={self.scale.minutes}"
-        model = f"model={contender.model}"
-        named = f"name={contender.key}"
-        given = (named, model, minutes, *self.scale.settings, *contender.settings, *self.overrides)
-        return read_recipe(self.scale.recipe, given)
+        ends = (f"train.max_minutes={self.scale.minutes}", f"train.max_steps={NEVER}")
+        given = (f"name={contender.key}", f"model={contender.model}", *ends, *self.scale.settings, *contender.settings)
+        meant, recipe = (read_recipe(self.scale.recipe, (*given, *more)) for more in ((), self.overrides))
+        for end in ENDS:
+            if (value := getattr(recipe.train, end)) != getattr(meant.train, end):
+                raise ConfigError(
+                    f"train.{end}={value}: all systems train for the same minutes, and nothing else ends a training. Leave "
+                    f"train.{end} out, and say how long with --minutes."
+                )
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"patience": None})})
 
     def recipe(self, contender: Contender) -> Recipe:
         """Of a contender, with as many parameters as the one that all follow."""
@@ -170,7 +191,7 @@ class Experiment:
             tried = []
             for job in self.trials(contender):
                 number += 1
-                tried.append(self._trained(job, train, number, progress))
+                tried.append(self._tried(job, train, number, progress))
             runs = []
             for job in self.jobs(contender, self.chosen_rate(contender, tried)):
                 number += 1
@@ -178,24 +199,44 @@ class Experiment:
             systems.append(System(contender.key, contender.name, runs))
         return systems
 
-    def chosen_rate(self, contender: Contender, tried: Sequence[FinishedRun]) -> float | None:
-        """The learning rate of the trial with the least validation loss; without trials the recipe's own."""
+    def chosen_rate(self, contender: Contender, tried: Sequence[Trial]) -> float | None:
+        """The learning rate of the trial with the least validation loss; without trials the recipe's own.
+
+        Raises ConfigError if all trials diverged.
+        """
         if not tried:
             return self.recipe(contender).train.lr
-        return min(tried, key=lambda run: run.best_loss()).recipe.train.lr
+        best = min(tried, key=lambda trial: trial.loss)
+        if math.isinf(best.loss):
+            rates = ", ".join(f"{trial.lr:g}" for trial in tried)
+            raise ConfigError(
+                f"All trials of {contender.key} diverged (train.lr={rates}). Give a lower train.lr=NUMBER, and another folder "
+                "with --out."
+            )
+        return best.lr
 
-    def tried(self) -> Iterator[tuple[Contender, list[FinishedRun]]]:
+    def tried(self) -> Iterator[tuple[Contender, list[Trial]]]:
         """The trials of each contender, once they are carried out."""
         for contender in self.contenders:
-            yield contender, [FinishedRun(job.folder) for job in self.trials(contender)]
+            yield contender, [_came_of(job) for job in self.trials(contender)]
+
+    def _tried(self, job: Job, train: Train, number: int, progress: Progress | None) -> Trial:
+        """A trial that diverged once would do so again, and is not repeated."""
+        check_same(job.folder, job.recipe)
+        if not (job.folder / DIVERGED).is_file():
+            try:
+                self._trained(job, train, number, progress)
+            except NonFiniteError as error:
+                write_atomically(job.folder / DIVERGED, f"{error}\n")
+        return _came_of(job)
 
     def _trained(self, job: Job, train: Train, number: int, progress: Progress | None) -> FinishedRun:
         if check_same(job.folder, job.recipe):
             return FinishedRun(job.folder)
         self._share_corpus(job, progress)
         run = start_run(job.recipe, job.folder, progress)
-        if not run.state.finished:
-            train(run, job, number, self.count())
+        run.state.finished = False  # where its record does not say so, the end was lost and is done once more
+        train(run, job, number, self.count())
         if not run.state.finished:
             raise Stopped(f"Stopped and saved at step {run.state.step} of {job}.")
         return FinishedRun(job.folder)
@@ -205,7 +246,13 @@ class Experiment:
         if (job.folder / "data").is_dir():
             return
         prepare_run(job.recipe, self.folder, progress)
-        shutil.copytree(self.folder / "data", job.folder / "data")
+        with atomic_folder(job.folder / "data") as partial:
+            shutil.copytree(self.folder / "data", partial, dirs_exist_ok=True)
+
+
+def _came_of(trial: Job) -> Trial:
+    diverged = (trial.folder / DIVERGED).is_file()
+    return Trial(trial.recipe.train.lr, math.inf if diverged else FinishedRun(trial.folder).best_loss())
 
 
 def check_same(folder: Path, recipe: Recipe) -> bool:
@@ -229,8 +276,8 @@ def check_same(folder: Path, recipe: Recipe) -> bool:
 
 
 def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int) -> ModelConfig:
-    """The model with the `width` whose number of parameters is nearest to `wanted`: a multiple of 8 for each head, or where
-    none of those comes near, of its heads.
+    """The model with the `width` whose number of parameters (see `counted`) is nearest to `wanted`: a multiple of 8 for each
+    head, or where none of those comes near, of its heads.
 
     Raises ConfigError if none comes near.
     """
@@ -260,7 +307,14 @@ def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int
 
 def _parameters(model: ModelConfig, vocab_size: int) -> int:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory is taken
-        return sum(p.numel() for p in build_model(model, vocab_size, vocab_size).parameters())
+        return counted(build_model(model, vocab_size, vocab_size))
+
+
+def counted(model: nn.Module) -> int:
+    """The parameters by which models are made as large as one another: all but tables of learned positions, most of whose
+    rows stand for places that no sentence reaches.
+    """
+    return sum(p.numel() for name, p in model.named_parameters() if not name.endswith("position.weight"))
 
 
 def chosen(contenders: Sequence[Contender], only: Sequence[str]) -> list[Contender]:
@@ -273,8 +327,3 @@ def chosen(contenders: Sequence[Contender], only: Sequence[str]) -> list[Contend
         if key not in keys:
             raise ConfigError(f"--only {key}: there is no such system.{nearest(key, keys)} Systems: {', '.join(keys)}.")
     return [each for each in contenders if not only or each.key in only or not each.width]
-
-
-def command_line(words: Sequence[str]) -> str:
-    """`sightline` with these words, to be copied."""
-    return shlex.join(["sightline", *words])

@@ -46,7 +46,10 @@ class TestSet:
 
 
 def common_test_set(runs: Sequence[FinishedRun], to: str | None = None) -> TestSet:
-    """The test set that all runs have. Raises ConfigError if they have different ones, or score them differently."""
+    """The test set that all runs have; `to` as for `FinishedRun.test`.
+
+    Raises ConfigError if they have different ones, or score them differently.
+    """
     first = runs[0]
     examples, metric = first.test(to), first.recipe.metric
     for run in runs[1:]:
@@ -63,7 +66,7 @@ def common_test_set(runs: Sequence[FinishedRun], to: str | None = None) -> TestS
                 f"{first.folder} and {run.folder} are scored differently ({metric.model_dump()} and "
                 f"{run.recipe.metric.model_dump()}): train them with the same [metric]."
             )
-    return TestSet(examples, metric, to or examples[0].to or first.prepared.tgt_lang)
+    return TestSet(examples, metric, examples[0].to or first.prepared.tgt_lang)
 
 
 def _origin(run: FinishedRun) -> str:
@@ -129,7 +132,7 @@ class Results:
     def of(self, system: System, run: FinishedRun) -> Measured:
         """A run on the test set, with the recipe's own decoding."""
         belongs = {"weights": run.weights, "test": self.test.digest(), "decoding": run.recipe.decoding.model_dump()}
-        name = f"{system.key}-{run.recipe.train.seed}".replace("/", "_")
+        name = f"{system.key}-{run.recipe.train.seed}-{run.weights[:12]}".replace("/", "_")
         path = self.folder / f"{name}.json"
         if (kept := _kept(path, belongs)) is not None:
             return kept

@@ -1,8 +1,10 @@
 """What is compared: finished runs, and systems, each of which is a recipe that was trained once or with several seeds."""
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -15,7 +17,7 @@ from sightline.errors import ConfigError, UserError
 from sightline.files import explain_os_errors, sha256
 from sightline.lab.parts import Said
 from sightline.training.recipe import Recipe, read_recipe
-from sightline.training.state import RunState, newest_state
+from sightline.training.state import RunState, state_folders
 
 
 @dataclass(frozen=True)
@@ -76,25 +78,41 @@ class FinishedRun:
 
     @cached_property
     def state(self) -> RunState:
-        """Where it came to: steps, tokens, seconds, and what was chosen for the machine."""
-        if (found := newest_state(self.folder / "state")) is None:
-            raise UserError(f"{self.folder} has no folder `state`, which says how long it was trained: copy that too.")
-        return found[0]
+        """Where it came to: steps, tokens, seconds, and what was chosen for the machine. Weights and moments are not read.
+
+        Raises UserError if no saved state says so.
+        """
+        known = {field.name for field in fields(RunState)}
+        for path in reversed(state_folders(self.folder / "state")):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                content = json.loads((path / "state.json").read_text(encoding="utf-8"))
+                return RunState(**{name: value for name, value in content["run"].items() if name in known})
+        raise UserError(
+            f"{self.folder} has no folder `state` that can be read, which says how long it was trained: copy that too."
+        )
 
     def test(self, to: str | None) -> list[Example]:
-        """Its test sentences, or those to be translated into the language `to`.
+        """Its test sentences, or those to be translated into the language, or in the direction ("de-en"), that `to` says.
 
         Raises ConfigError if there are none, or several directions to choose from.
         """
-        lang = self.prepared.tgt_lang
-        found = [each for each in self.prepared.evaluation("test") if to is None or to == (each.to or lang)]
+        there = [(each, self._direction(each)) for each in self.prepared.evaluation("test")]
+        found = [each for each, way in there if to in (None, each.to or self.prepared.tgt_lang, way)]
         if not found:
             wanted = f" into {to}" if to else ""
-            raise ConfigError(f"The run in {self.folder} has no test sentences{wanted}: nothing tells how good it is.")
-        if len({each.direction for each in found}) > 1:
-            ways = ", ".join(sorted({each.to for each in found}))
-            raise ConfigError(f"The run in {self.folder} translates into {ways}: choose one of them with --to.")
+            named = f" Directions: {', '.join(sorted({way for _, way in there}))}." if wanted and there else ""
+            raise ConfigError(
+                f"The run in {self.folder} has no test sentences{wanted}: nothing tells how good it is.{named}"
+            )
+        if len(ways := {self._direction(each) for each in found}) > 1:
+            raise ConfigError(
+                f"The run in {self.folder} translates {', '.join(sorted(ways))}: choose one of them with --to."
+            )
         return found
+
+    def _direction(self, example: Example) -> str:
+        src, tgt = self.prepared.src_lang, self.prepared.tgt_lang
+        return example.direction or (f"{src}-{tgt}" if src else tgt)
 
     def curve(self) -> list[Point]:
         """Its validations. Those of runs that an earlier version trained, which do not say when they were, are left out."""
@@ -105,8 +123,9 @@ class FinishedRun:
         ]
 
     def best_loss(self) -> float:
-        """The least validation loss on the way, in nats per target token."""
-        return min(each["loss"] for each in self.record if each["event"] == "valid")
+        """The least validation loss on the way, in nats per target token; infinite if none was a number."""
+        losses = [each["loss"] for each in self.record if each["event"] == "valid"]
+        return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
 
     def tokens_per_second(self) -> float:
         """Target tokens a second in training: the median of its steps."""
@@ -140,14 +159,20 @@ class System:
 def systems_of(folders: Sequence[Path]) -> list[System]:
     """Runs as systems: those of one recipe but for its name and seed are one system. Names are those of the folders.
 
-    Raises ConfigError for fewer than two runs or one that is given twice, and as `FinishedRun`.
+    Raises ConfigError for fewer than two runs or one that is given twice, also as a copy, and as `FinishedRun`.
     """
     if len(folders) < 2:
         raise ConfigError("A comparison takes two runs or more: give the folders of finished runs.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError(f"A run is given twice among {', '.join(map(str, folders))}: give each of them once.")
     alike: dict[str, list[FinishedRun]] = {}
+    by_weights: dict[str, FinishedRun] = {}
     for run in map(FinishedRun, folders):
+        if (other := by_weights.setdefault(run.weights, run)) is not run:
+            raise ConfigError(
+                f"{other.folder} and {run.folder} have the same weights, so they are one run: give one of them, or train again "
+                "with another train.seed."
+            )
         alike.setdefault(_sameness(run.recipe), []).append(run)
     names = [folder.resolve().name for folder in folders]
     found = []
@@ -168,12 +193,26 @@ def _sameness(recipe: Recipe) -> str:
 
 
 def _record(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run. A last one that was not wholly written is left out: the computer stopped, and the run goes on."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return []
     with explain_os_errors(path, doing="read the log"):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    events = [_event(line) for line in lines]
+    if events and events[-1] is None:
+        del events[-1]
+    whole = [event for event in events if event is not None]
+    if len(whole) < len(events):
+        raise UserError(
+            f"{path} line {events.index(None) + 1} is damaged, so the run cannot be compared. Train it again, in another folder."
+        )
+    return whole
+
+
+def _event(line: str) -> dict[str, Any] | None:
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): the run cannot be compared. Train it again.") from error
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"event", "step"} <= found.keys() else None

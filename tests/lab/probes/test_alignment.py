@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from sightline.bundle import Bundle, BundleConfig
 from sightline.data.tokenizers import Tokenizer
 from sightline.errors import DataError
 from sightline.inspection.alignment import Place, align, places
 from sightline.inspection.trace import trace
-from sightline.lab.parts import HeatMap, Table
+from sightline.lab.parts import HeatMap, Said, Table
 from sightline.lab.probes.alignment import (
+    GoldPairs,
     Look,
     alignment_section,
     diagonal,
+    fits,
+    fitting,
     has_attention,
     looks,
     read_gold,
@@ -23,7 +27,9 @@ from sightline.lab.probes.alignment import (
     told,
 )
 from sightline.lab.probes.fresh import Trained
-from sightline.metrics.alignment import alignment_error_rate
+from sightline.metrics.alignment import Gold, alignment_error_rate
+from sightline.models.build import build_model
+from sightline.models.config import TransformerConfig
 
 SRC, TGT = ["a", "dog", "saw", "tom", "."], ["the", "snow", "saw", "a", "dog"]
 
@@ -134,3 +140,40 @@ def test_the_section_shows_who_looks_and_says_who_does_not(trained: list[Trained
         for picture, row in itertools.product(pictures, range(2)):
             assert sum(picture.values[row]) == pytest.approx(1.0, abs=1e-4)
         assert len([part for part in section.parts if isinstance(part, Table)]) == scored
+
+
+@pytest.fixture
+def short(tokenizer: Tokenizer) -> Bundle:
+    """A model that takes 7 tokens."""
+    given = {"d_model": 16, "n_heads": 2, "d_ff": 16, "n_encoder_layers": 1, "n_decoder_layers": 1}
+    config = TransformerConfig.model_validate({**given, "position": "learned", "max_len": 7})
+    model = build_model(config, tokenizer.src_vocab_size, tokenizer.tgt_vocab_size).eval()
+    return Bundle(BundleConfig.model_validate({"model": config}), model, tokenizer, "")
+
+
+def test_what_a_model_does_not_take_whole_is_cut_and_left_out_of_the_gold_pairs(
+    trained: list[Trained], tokenizer: Tokenizer, short: Bundle
+) -> None:
+    long, fine = (["tom", "hit", "jerry", "."] * 2, ["jerry"]), (["tom"], ["jerry"])
+    assert len(tokenizer.encode_src(["tom"])[0]) < 7 and fits(short, fine, "")
+    assert not fits(short, long, "") and not fits(short, (long[1], long[0]), "") and fits(trained[-1][1], long, "")
+    data = GoldPairs([long, fine, fine, long, fine], [Gold(frozenset(), frozenset())] * 5, chosen_on=2)
+    assert fitting(data, [trained[-1][1], short], "en") == GoldPairs([fine] * 3, data.gold[:3], chosen_on=1)
+    named = [trained[-1], (Said("Short", "短"), short)]
+    section = alignment_section(named, (" ".join(long[0]), " ".join(long[0])), "en", data)
+    [whole, cut] = [part for part in section.parts if isinstance(part, HeatMap)]
+    assert len(cut.rows) == 6 < len(whole.rows) and len(cut.columns) == 7 < len(whole.columns)
+    assert [text.en for text in section.text[1:]] == [
+        "2 of 5 gold pairs have more tokens than one of the models takes (max_len). They are left out for all.",
+        "Short takes 7 tokens at most (max_len), and the sentence is cut for it.",
+    ]
+    [table] = [part for part in section.parts if isinstance(part, Table)]
+    assert "2 gold pairs (the place was chosen on 1 others)" in table.title.en
+
+
+def test_without_a_gold_pair_that_all_take_there_are_no_error_rates(short: Bundle) -> None:
+    long = (["tom", "hit", "jerry", "."] * 2, ["jerry"])
+    data = GoldPairs([long] * 3, [Gold(frozenset(), frozenset())] * 3, chosen_on=2)
+    section = alignment_section([(Said("Short", "短"), short)], ("tom", "jerry"), "en", data)
+    assert [type(part) for part in section.parts] == [HeatMap]
+    assert "3 of 3 gold pairs" in section.text[1].en and "rows tell most" in section.text[0].en

@@ -13,6 +13,7 @@ from sightline.lab.probes.complexity import (
     path_length,
 )
 from sightline.lab.probes.fresh import Untrained, fresh
+from sightline.models.build import build_model
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 GRU = RecurrentConfig(d_model=16, bidirectional=False)
@@ -65,6 +66,12 @@ def test_every_system_has_operations_for_each_target_token(systems: list[Untrain
         model = fresh(config, 50, 40, 1)
         small, large = operations_per_token(model, 4), operations_per_token(model, 8)
         assert 0 < small <= large * 1.05
+
+
+def test_a_model_for_short_sentences_is_counted_over_as_many_words_as_it_takes() -> None:
+    learned = TRANSFORMER.model_copy(update={"position": "learned", "max_len": 5})
+    model = build_model(learned, 50, 50)
+    assert operations_per_token(model) == operations_per_token(model, 5)
 
 
 def test_the_section_has_a_row_for_each_system(systems: list[Untrained]) -> None:

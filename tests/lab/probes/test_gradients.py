@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from sightline.data.tokenizers import Tokenizer
 from sightline.lab.parts import LineChart, Table
 from sightline.lab.probes.fresh import Trained, Untrained, fresh, one_way, random_words
 from sightline.lab.probes.gradients import (
@@ -131,9 +132,37 @@ def test_trained_models_are_read_on_real_sentences(trained: list[Trained]) -> No
     pairs = [("tom hit jerry .", "jerry saw tom"), ("a dog runs through the snow .", "the snow saw a dog")] * 3
     for _, bundle in trained:
         found = of_trained(bundle, pairs, (1, 4, 16), rows=2)
-        assert found.distances == [1, 4, 16] and all(norm > 0 for norm in found.norms)
-    with pytest.raises(ValueError, match="fewer than 64 tokens"):
-        of_trained(trained[0][1], pairs[:1], (1, 64), rows=2)
+        assert found is not None and found.distances == [1, 4, 16] and all(norm > 0 for norm in found.norms)
+
+
+def test_distances_that_the_sentences_do_not_reach_are_left_out(trained: list[Trained], tokenizer: Tokenizer) -> None:
+    bundle, pair = trained[0][1], ("tom hit jerry .", "jerry saw tom")
+    length = len(tokenizer.encode_src([pair[0]])[0])
+    found = of_trained(bundle, [pair], (1, 2, length, length + 1), rows=2)
+    assert found is not None and found.distances == [1, 2, length]
+    for pairs in ([], [("", "")]):
+        assert of_trained(bundle, pairs, (1, 2, 4), rows=2) is None
+    section = gradients_section(_named()[:1], trained[:1], [], (), (1, 4), 50, rows=2, seeds=1)
+    assert [type(part) for part in section.parts] == [LineChart, Table, Table] and len(section.text) == 2
+
+
+def test_each_text_begins_a_sentence_after_the_one_before(
+    trained: list[Trained], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [("tom hit jerry .", "jerry saw tom"), ("a dog runs", "the snow")] * 3
+    seen: list[torch.Tensor] = []
+
+    def noted(model: AnyModel, src: torch.Tensor, tgt: torch.Tensor, distances: list[int]) -> GradientByDistance:
+        seen.extend((src, tgt))
+        return gradient_by_distance(model, src, tgt, distances)
+
+    monkeypatch.setattr("sightline.lab.probes.gradients.gradient_by_distance", noted)
+    of_trained(trained[0][1], pairs, (1, 8), rows=3)
+    text = [token for ids in tokenizer.encode_src([a for a, _ in pairs]) for token in ids[:-1]]
+    second, third = (len(tokenizer.encode_src([pairs[i][0]])[0]) - 1 for i in (0, 1))
+    starts = (0, second, second + third)
+    assert seen[0].tolist() == [[*text[start : start + 7], tokenizer.eos_id] for start in starts]
+    assert seen[1].tolist() == [tokenizer.encode_tgt([pairs[i][1]])[0][:1] for i in range(3)]
 
 
 def test_the_section_has_the_charts_and_tables(systems: list[Untrained], trained: list[Trained]) -> None:
@@ -142,5 +171,6 @@ def test_the_section_has_the_charts_and_tables(systems: list[Untrained], trained
         systems[:2], trained[:1], pairs, deep_systems(8, layers=2)[:2], (1, 4), 50, rows=2, seeds=1
     )
     assert [type(part) for part in section.parts] == [LineChart, LineChart, Table, LineChart, Table]
+    assert "test sentences, one after another" in section.text[2].en and "一句接一句" in section.text[2].zh
     first = section.parts[0]
     assert isinstance(first, LineChart) and [line.name for line in first.lines] == [name for name, _ in systems[:2]]

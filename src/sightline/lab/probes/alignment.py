@@ -101,6 +101,24 @@ def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> G
     return GoldPairs(pairs, gold, chosen_on)
 
 
+def fits(bundle: Bundle, pair: tuple[Words, Words], to: str) -> bool:
+    """Whether a model takes both sides whole: neither has, with tag and end, more tokens than `max_len`. `to` is the tag
+    of the target language, "" for none.
+    """
+    tokenizer, most = bundle.tokenizer, bundle.model.max_len
+    src, tgt = Pieces.of(pair[0], tokenizer.encode_src), Pieces.of(pair[1], tokenizer.encode_tgt)
+    return bool(to) + len(src.ids) + 1 <= most and len(tgt.ids) + 1 <= most
+
+
+def fitting(data: GoldPairs, bundles: Sequence[Bundle], to: str) -> GoldPairs:
+    """The pairs that all of these models take whole, for the same ones must be scored everywhere. `to` is the language of
+    their targets.
+    """
+    kept = [i for i, pair in enumerate(data.pairs) if all(fits(each, pair, tag_of(each, to)) for each in bundles)]
+    chosen_on = sum(i < data.chosen_on for i in kept)
+    return GoldPairs([data.pairs[i] for i in kept], [data.gold[i] for i in kept], chosen_on)
+
+
 def has_attention(bundle: Bundle) -> bool:
     """Whether its decoder looks at the source at all."""
     return bool(places(bundle.model))
@@ -114,21 +132,24 @@ def tag_of(bundle: Bundle, to: str) -> str:
 @torch.inference_mode()
 def looks(bundle: Bundle, src: Words, tgt: Words, to: str, where: Sequence[Place]) -> list[Look]:
     """The attention to the source at each place, over a given translation. `to` is the tag of its language, "" for none.
-    At a place that is read where a word goes in ("r"), a token's row is that of the step after it was written.
+    At a place that is read where a word goes in ("r"), a token's row is that of the step after it was written. A side that
+    the model does not take whole (see `fits`) is cut.
     """
     tokenizer, model = bundle.tokenizer, bundle.model
-    source, target = Pieces.of(src, tokenizer.encode_src), Pieces.of(tgt, tokenizer.encode_tgt)
-    read = [*([tokenizer.tag_id(to)] if to else []), *source.ids, tokenizer.eos_id]
+    tag = [tokenizer.tag_id(to)] if to else []
+    source = Pieces.of(src, tokenizer.encode_src).ids[: model.max_len - 1 - len(tag)]
+    target = Pieces.of(tgt, tokenizer.encode_tgt).ids[: model.max_len - 1]
+    read = [*tag, *source, tokenizer.eos_id]
     with trace(model, "decoder.*.cross_attn") as seen:
-        model.hidden(torch.tensor([read]), torch.tensor([[tokenizer.bos_id, *target.ids]]))
+        model.hidden(torch.tensor([read]), torch.tensor([[tokenizer.bos_id, *target]]))
     names = tokenizer.names_src(), tokenizer.names_tgt()
     found = []
     for place in where:
         heads: Float[Tensor, "h t s"] = seen[f"decoder.{place.layer}.cross_attn"][0].float()
         rows = heads.mean(dim=0) if place.head is None else heads[place.head]
         first = int(place.after)
-        weights = rows[first : first + len(target.ids)]
-        words = [names[0][i] for i in read], [names[1][i] for i in target.ids]
+        weights = rows[first : first + len(target)]
+        words = [names[0][i] for i in read], [names[1][i] for i in target]
         found.append(Look(place, *words, weights.tolist()))
     return found
 
@@ -193,12 +214,25 @@ def alignment_section(
     src, tgt = (side.split() for side in pair)
     pictures: list[HeatMap] = []
     rows: list[list[str | Said]] = []
-    blind: list[Said] = []
+    notes: list[Said] = []
+    if gold is not None:
+        whole = fitting(gold, [bundle for _, bundle in trained if has_attention(bundle)], to)
+        if len(whole.pairs) < len(gold.pairs):
+            notes.append(_left_out(len(gold.pairs) - len(whole.pairs), len(gold.pairs)))
+        gold = whole if 0 < whole.chosen_on < len(whole.pairs) else None
     for name, bundle in trained:
         tag = tag_of(bundle, to)
         if not has_attention(bundle):
-            blind.append(name)
+            notes.append(Said(f"{name.en} has no attention: nothing shows.", f"{name.zh} 没有注意力：无可显示。"))
             continue
+        if not fits(bundle, (src, tgt), tag):
+            most = bundle.model.max_len
+            notes.append(
+                Said(
+                    f"{name.en} takes {most} tokens at most (max_len), and the sentence is cut for it.",
+                    f"{name.zh} 最多只能读 {most} 个词元（max_len），因此句子被截短。",
+                )
+            )
         if gold is None:
             look = sharpest(bundle, src, tgt, tag)
         else:
@@ -230,12 +264,16 @@ def alignment_section(
                     else "图中选取的位置（某个注意力头，或一层各头的平均）的各行最能说明源词。"
                 ),
             ),
-            *(
-                Said(f"{name.en} has no attention: nothing shows.", f"{name.zh} 没有注意力：无可显示。")
-                for name in blind
-            ),
+            *notes,
         ],
         [*pictures, *tables],
+    )
+
+
+def _left_out(count: int, total: int) -> Said:
+    return Said(
+        f"{count} of {total} gold pairs have more tokens than one of the models takes (max_len). They are left out for all.",
+        f"{total} 个人工对齐句对中有 {count} 个的词元数超过某个模型的上限（max_len），对所有系统都不计入。",
     )
 
 

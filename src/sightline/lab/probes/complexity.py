@@ -136,9 +136,9 @@ def path_length(config: ModelConfig, words: int = NEAR_ENOUGH) -> int | None:
 
 def operations_per_token(model: AnyModel, words: int = SENTENCE) -> float:
     """Forward operations of matrix products a target token, output layer included, for a source and a target of `words`
-    tokens. In training the backward pass takes twice as many more.
+    tokens, or of `max_len` where the model takes no more. In training the backward pass takes twice as many more.
     """
-    exact = in_double(model)
+    words, exact = min(words, model.max_len), in_double(model)
     generator = torch.Generator().manual_seed(1)
     src = random_words(1, words, exact.src_embed.tokens.num_embeddings, generator)
     tgt = random_words(1, words, exact.tgt_embed.tokens.num_embeddings, generator)

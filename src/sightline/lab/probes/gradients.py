@@ -3,6 +3,7 @@ al. 1994; Pascanu et al. 2013).
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -186,26 +187,29 @@ def at_first(
 
 def of_trained(
     bundle: Bundle, pairs: Sequence[tuple[str, str]], distances: Sequence[int], rows: int
-) -> GradientByDistance:
+) -> GradientByDistance | None:
     """The gradients by distance of a trained model. What it reads are sentences one after another, up to as many tokens
     as the largest distance that it takes, the end of the sentence the last; what it writes is the first token of the
-    translation of the first.
+    translation of the first. Up to `rows` times.
 
-    Raises ValueError if `pairs` have fewer tokens than that in all.
+    Distances that the sentences or the model do not reach are left out; None if fewer than two are left.
     """
     tokenizer, model = bundle.tokenizer, bundle.model
-    reached = [d for d in distances if d < model.max_len]
-    n, tag = max(reached), [tokenizer.tag_id(bundle.config.tgt_lang)] if tokenizer.tags else []
-    sides = tokenizer.encode_src([a for a, _ in pairs]), tokenizer.encode_tgt([b for _, b in pairs])
-    src, tgt = [], []
-    for start in range(len(pairs)):
-        ids = [token for row in sides[0][start:] for token in row[:-1]][: n - 1 - len(tag)]
-        if len(tag) + len(ids) + 1 == n and len(src) < rows:
-            src.append([*tag, *ids, tokenizer.eos_id])
-            tgt.append(sides[1][start][:1])
-    if not src:
-        raise ValueError(f"the sentences have fewer than {n} tokens in all")
-    return gradient_by_distance(model, torch.tensor(src), torch.tensor(tgt), reached)
+    tag = [tokenizer.tag_id(bundle.config.tgt_lang)] if tokenizer.tags else []
+    sentences, translations = tokenizer.encode_src([a for a, _ in pairs]), tokenizer.encode_tgt([b for _, b in pairs])
+    text = [token for ids in sentences for token in ids[:-1]]
+    reached = [d for d in distances if d < model.max_len and d <= len(tag) + len(text) + 1]
+    if not text or len(reached) < 2:
+        return None
+    size = max(reached) - len(tag) - 1
+    starts = itertools.accumulate((len(ids) - 1 for ids in sentences), initial=0)
+    taken: list[tuple[list[int], list[int]]] = []
+    for start, ids in zip(starts, translations, strict=False):
+        if len(taken) == rows or start + size > len(text):
+            break
+        taken.append(([*tag, *text[start : start + size], tokenizer.eos_id], ids[:1]))
+    src, tgt = (torch.tensor(side) for side in zip(*taken, strict=True))
+    return gradient_by_distance(model, src, tgt, reached)
 
 
 def gradients_section(
@@ -228,10 +232,11 @@ def gradients_section(
     parts: list[LineChart | Table] = [
         LineChart(Said("Before training", "训练之前"), x, y, _lines(systems, found), log_x=True, log_y=True)
     ]
-    if trained:
-        after = [of_trained(bundle, pairs, distances, rows) for _, bundle in trained]
-        title = Said("After training", "训练之后")
-        parts.append(LineChart(title, x, y, _lines(trained, after), log_x=True, log_y=True))
+    found_after = [(each, of_trained(each[1], pairs, distances, rows)) for each in trained]
+    after = [(each, found) for each, found in found_after if found is not None]
+    if after:
+        lines = _lines([each for each, _ in after], [found for _, found in after])
+        parts.append(LineChart(Said("After training", "训练之后"), x, y, lines, log_x=True, log_y=True))
     parts.append(_factors(systems, found))
     if deep:
         parts.append(_by_layer(deep, vocab_size, rows, seeds))
@@ -249,16 +254,29 @@ def gradients_section(
         Said(
             "Clipping scales the whole gradient: it tames one that explodes, and leaves the ratio between near and far words "
             "as it was. Gates can learn to let the gradient through (the forget gate of an LSTM begins open), residual "
-            "connections lead it down through many layers, and attention makes every distance one step. Of trained models "
-            "those that read both ways are shown as they are, the first word then being near as well; and the first word "
-            "written often comes from the first word read, the farthest, to which attention then leads the most gradient.",
+            "connections lead it down through many layers, and attention makes every distance one step.",
             "梯度裁剪把整个梯度一起缩小：它能制住爆炸的梯度，却不改变近处词与远处词之间的比例。门控可以学会让梯度通过（LSTM "
-            "的遗忘门一开始就是开的），残差连接把梯度引下许多层，注意力则使任何距离都只有一步。训练后的模型若双向阅读则照原"
-            "样显示：此时第一个词也在近处；而且写出的第一个词往往就来自读到的第一个词，也就是最远的那个，注意力便把最多的梯度引"
-            "向它。",
+            "的遗忘门一开始就是开的），残差连接把梯度引下许多层，注意力则使任何距离都只有一步。",
         ),
     ]
+    if after:
+        text.append(_read_after_training(rows))
     return Section(Said("Does the gradient reach far words?", "梯度能到达远处的词吗？"), text, parts)
+
+
+def _read_after_training(rows: int) -> Said:
+    return Said(
+        "What the models read after training are test sentences, one after another without their ends, cut to as many tokens as "
+        "the largest distance and ended there; what they write is the first token of the translation of the first of them. The "
+        f"norms are means over up to {rows} such texts. No model was trained on several sentences in one: this shows what its "
+        "weights let through, not what it does with a sentence. Distances that the text or a model's max_len does not reach are "
+        "left out. Models that read both ways are shown as they are, the first word then being near as well; and the first word "
+        "written often comes from the first word read, the farthest, to which attention then leads the most gradient.",
+        "训练之后，模型读的是测试集的句子：一句接一句，去掉各句的结尾，截到与最大距离同样多的词元，再加上结尾；写出的是其中第"
+        f"一句译文的第一个词元。范数是最多 {rows} 段这样的文字的平均。训练时没有哪个模型见过几句连成的一句：这里看的是权重能"
+        "让多少梯度通过，不是模型怎样处理一个句子。文字或模型的 max_len 达不到的距离不画。双向阅读的模型照原样显示，此时第一"
+        "个词也在近处；而且写出的第一个词往往就来自读到的第一个词，也就是最远的那个，注意力便把最多的梯度引向它。",
+    )
 
 
 def _lines(named: Sequence[Untrained | Trained], found: Sequence[GradientByDistance]) -> list[Line]:

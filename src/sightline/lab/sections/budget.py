@@ -1,27 +1,25 @@
 """Under which budget the systems were trained, and how each was tuned."""
 
+import math
 from collections.abc import Sequence
 
-from sightline.lab.experiment import CLOSE, Contender, Experiment
+from sightline.lab.experiment import CLOSE, Experiment, counted
 from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section, Table
-from sightline.lab.system import FinishedRun
 
 
 def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
     """The rules of the experiment, and the trials with what came of them."""
-    scale, sizes = experiment.scale, [each.first.parameters for each in outcomes]
-    off = max(abs(size / experiment.size - 1) for size in sizes)
+    scale = experiment.scale
     text = [
         Said(
             f"All are trained on the same data ({scale.recipe}), with the same tokeniser, trainer, search and metric, for "
-            f"{scale.minutes:g} minutes each, and have the same number of parameters: {min(sizes):,} to {max(sizes):,}, at most "
-            f"{off:.1%} from the Transformer's (up to {CLOSE:.0%} would count as the same). What the minutes buy depends on the "
-            "machine below and on how well each layer is written for it.",
-            f"所有系统用同样的数据（{scale.recipe}）、同样的分词器、训练程序、搜索和评分方法，各训练 {scale.minutes:g} 分钟，"
-            f"参数量也相同：{min(sizes):,} 到 {max(sizes):,}，与 Transformer 最多差 {off:.1%}（{CLOSE:.0%} 以内算相同）。"
+            f"{scale.minutes:g} minutes each. What the minutes buy depends on the machine below and on how well each layer is "
+            "written for it.",
+            f"所有系统用同样的数据（{scale.recipe}）、同样的分词器、训练程序、搜索和评分方法，各训练 {scale.minutes:g} 分钟。"
             "同样的分钟数能换来多少训练，取决于下面写的机器，也取决于各种层在这台机器上实现得好不好。",
-        )
+        ),
+        _sizes(experiment, outcomes),
     ]
     parts = []
     if scale.rates:
@@ -33,7 +31,7 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
                 "取验证损失最小的。全部试验列在这里。",
             )
         )
-        parts = [_trials(list(experiment.tried()))]
+        parts = [_trials(experiment)]
     else:
         text.append(
             Said(
@@ -44,14 +42,38 @@ def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
     return Section(Said("The rules", "规则"), text, [*parts, _recipes(experiment, outcomes)])
 
 
-def _trials(tried: Sequence[tuple[Contender, list[FinishedRun]]]) -> Table:
+def _sizes(experiment: Experiment, outcomes: Sequence[Outcome]) -> Said:
+    sizes = {each.system.key: counted(each.system.bundle.model) for each in outcomes}
+    least, most = min(sizes.values()), max(sizes.values())
+    off = max(abs(size / sizes[experiment.leader.key] - 1) for size in sizes.values())
+    tables = Said(
+        "Tables of learned positions are not counted: most of their rows stand for places that no sentence reaches.",
+        "学到的位置表不计在内：其中大多数行对应的位置，没有句子长得能用到。",
+    )
+    if off <= CLOSE:
+        return Said(
+            f"They have the same number of parameters: {least:,} to {most:,}, at most {off:.1%} from the Transformer's (up to "
+            f"{CLOSE:.0%} counts as the same). {tables.en}",
+            f"参数量也相同：{least:,} 到 {most:,}，与 Transformer 最多差 {off:.1%}（{CLOSE:.0%} 以内算相同）。{tables.zh}",
+        )
+    return Said(
+        f"They do not have the same number of parameters: {least:,} to {most:,}, up to {off:.1%} from the Transformer's. Widths "
+        "were chosen for as large a vocabulary as the recipe asks for (tokenizer.vocab_size), and the corpus gave another. "
+        f"{tables.en}",
+        f"参数量并不相同：{least:,} 到 {most:,}，与 Transformer 最多差 {off:.1%}。宽度是按配方要求的词表大小"
+        f"（tokenizer.vocab_size）选的，而语料得出的词表大小不同。{tables.zh}",
+    )
+
+
+def _trials(experiment: Experiment) -> Table:
     head = [Said("system", "系统"), Said("train.lr", "train.lr"), Said("validation loss", "验证损失"), Said("", "")]
     rows: list[list[str | Said]] = []
-    for contender, runs in tried:
-        best = min(runs, key=lambda run: run.best_loss())
-        for run in runs:
-            mark = Said("taken", "选中") if run is best else Said("", "")
-            rows.append([contender.name, f"{run.recipe.train.lr:g}", f"{run.best_loss():.3f}", mark])
+    for contender, trials in experiment.tried():
+        taken = experiment.chosen_rate(contender, trials)
+        for trial in trials:
+            loss = Said("diverged", "发散") if math.isinf(trial.loss) else f"{trial.loss:.3f}"
+            mark = Said("taken", "选中") if trial.lr == taken else Said("", "")
+            rows.append([contender.name, f"{trial.lr:g}", loss, mark])
     return Table(Said("Trials", "调参试验"), head, rows)
 
 
