@@ -97,7 +97,7 @@ def test_where_the_transformer_wins_everywhere_the_verdict_says_so(won: Comparis
 def test_where_the_transformer_loses_the_verdict_says_where_and_by_how_much(lost: Comparison):
     en, zh = words(verdict(lost))
     gap = lost.outcomes[0].bleu - lost.outcomes[1].bleu
-    assert f"It is behind, and more than by chance: gru (-{gap:.2f})." in en and f"gru（-{gap:.2f}）" in zh
+    assert f"The Transformer is behind, and more than by chance: gru (-{gap:.2f})." in en and f"gru（-{gap:.2f}）" in zh
     assert "Where the Transformer does not win: after 0.5 minutes" in en and "Transformer 没有赢的地方" in zh
     ahead = lost.curves[0], lost.curves[1]
     assert ahead[0] is not None and ahead[1] is not None

@@ -17,10 +17,10 @@ from sightline.lab.experiment import (
     Stopped,
     Trial,
     chosen,
-    counted,
     just_train,
     with_parameters,
 )
+from sightline.lab.size import counted
 from sightline.lab.system import FinishedRun
 from sightline.lab.why_attention import FULL, QUICK
 from sightline.models.build import build_model

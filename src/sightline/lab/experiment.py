@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from sightline.data.survey import Progress
 from sightline.errors import ConfigError, nearest
 from sightline.files import atomic_folder, write_atomically
 from sightline.lab.parts import Said
+from sightline.lab.size import size_of
 from sightline.lab.system import FinishedRun, System
-from sightline.models.build import build_model
 from sightline.models.config import ModelConfig
 from sightline.training.diagnose import NonFiniteError
 from sightline.training.loop import fit
@@ -121,7 +118,7 @@ class Experiment:
             raise ConfigError("No contender is left whose number of parameters the others follow.")
         self.leader = leader
         """The one whose number of parameters the others follow."""
-        self.size = _parameters(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
+        self.size = size_of(self._recipe(leader).model, self._recipe(leader).tokenizer.vocab_size)
         """That number, if the vocabulary comes out as large as the recipe asks for."""
 
     def _recipe(self, contender: Contender) -> Recipe:
@@ -276,7 +273,7 @@ def check_same(folder: Path, recipe: Recipe) -> bool:
 
 
 def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int) -> ModelConfig:
-    """The model with the `width` whose number of parameters (see `counted`) is nearest to `wanted`: a multiple of 8 for each
+    """The model with the `width` whose number of parameters (see `size.counted`) is nearest to `wanted`: a multiple of 8 for each
     head, or where none of those comes near, of its heads.
 
     Raises ConfigError if none comes near.
@@ -286,16 +283,16 @@ def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int
         return type(model).model_validate({**model.model_dump(), width: value})
 
     def off(each: ModelConfig) -> float:
-        return abs(_parameters(each, vocab_size) / wanted - 1)
+        return abs(size_of(each, vocab_size) / wanted - 1)
 
     found = model
     for unit in (8 * model.n_heads, model.n_heads):
         low, high = 1, 2
-        while _parameters(sized(high * unit), vocab_size) < wanted:
+        while size_of(sized(high * unit), vocab_size) < wanted:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if _parameters(sized(middle * unit), vocab_size) < wanted else (low, middle)
+            low, high = (middle, high) if size_of(sized(middle * unit), vocab_size) < wanted else (low, middle)
         found = min((sized(n * unit) for n in (low, high)), key=off)
         if off(found) <= CLOSE:
             return found
@@ -303,18 +300,6 @@ def with_parameters(model: ModelConfig, width: str, vocab_size: int, wanted: int
         f"No model.{width} gives the {model.model_dump()['kind']} model {wanted:,} parameters: the nearest is off by "
         f"{off(found):.0%}. Give it fewer layers, or all a larger model."
     )
-
-
-def _parameters(model: ModelConfig, vocab_size: int) -> int:
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory is taken
-        return counted(build_model(model, vocab_size, vocab_size))
-
-
-def counted(model: nn.Module) -> int:
-    """The parameters by which models are made as large as one another: all but tables of learned positions, most of whose
-    rows stand for places that no sentence reaches.
-    """
-    return sum(p.numel() for name, p in model.named_parameters() if not name.endswith("position.weight"))
 
 
 def chosen(contenders: Sequence[Contender], only: Sequence[str]) -> list[Contender]:

@@ -2,6 +2,8 @@
 long.
 """
 
+from dataclasses import asdict
+
 from sightline.data.survey import Progress
 from sightline.lab.compare import compare_systems, sections_of
 from sightline.lab.experiment import Contender, Experiment, Scale, Train
@@ -120,5 +122,7 @@ def why_attention(
     kept = Kept(folder / "sections", command)
     lead, sections = sections_of(found, kept)
     probes = probed(all_probes(found, size, gold), found, kept, size, progress)
-    rules = kept.section("budget", found.made_of(), lambda: budget(experiment, found.outcomes))
+    tuned = [[each.key, [asdict(trial) for trial in trials]] for each, trials in experiment.tried()]
+    made_of = [*found.made_of(), asdict(experiment.scale), tuned]
+    rules = kept.section("budget", made_of, lambda: budget(experiment, found.outcomes))
     return Report(NAME, TITLE, [LEAD, *lead], [*sections, *probes, rules])

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sightline.lab.probes.flow import flow
-from sightline.lab.probes.fresh import FIRST_WORD, Untrained, classics, fresh, n_parameters, one_way, random_words
+from sightline.lab.probes.fresh import FIRST_WORD, Untrained, classics, fresh, one_way, random_words
+from sightline.lab.size import size_of
 from sightline.models.config import RecurrentConfig, TransformerConfig
 
 
@@ -32,8 +33,8 @@ def test_random_words_are_no_special_tokens() -> None:
 
 
 def test_classics_have_about_as_many_parameters_as_asked_for() -> None:
-    for _, config in classics(["elman", "gru", "lstm", "gru-additive", "transformer"], 50_000, 20):
-        assert n_parameters(config, 20) == pytest.approx(50_000, rel=0.25)
+    for _, config in classics(["elman", "gru", "lstm", "gru-additive", "conv", "transformer"], 50_000, 20):
+        assert size_of(config, 20) == pytest.approx(50_000, rel=0.25)
 
 
 def test_only_recurrent_models_can_be_made_to_read_one_way() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sightline.lab.experiment import Contender, Experiment, Scale, Trial, counted
+from sightline.lab.experiment import Contender, Experiment, Scale, Trial
 from sightline.lab.measured import Measured, Outcome
 from sightline.lab.parts import Said, Table
 from sightline.lab.sections.budget import budget
+from sightline.lab.size import counted
 from sightline.lab.system import FinishedRun, System
 
 

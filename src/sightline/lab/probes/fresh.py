@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sightline.bundle import Bundle
 from sightline.lab.parts import Said
+from sightline.lab.size import size_of
 from sightline.models.build import build_model
 from sightline.models.config import ConvolutionalConfig, ModelConfig, RecurrentConfig, TransformerConfig
 from sightline.models.sequence_to_sequence import AnyModel
@@ -51,12 +52,6 @@ def one_way(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update={"bidirectional": False}) if isinstance(config, RecurrentConfig) else config
 
 
-def n_parameters(config: ModelConfig, vocab_size: int) -> int:
-    """Trained numbers of such a model."""
-    with torch.random.fork_rng(devices=[]):
-        return sum(p.numel() for p in build_model(config, vocab_size, vocab_size).parameters())
-
-
 def _recurrent(cell: str, attention: str, attend: str = "between") -> Callable[[int], ModelConfig]:
     given = {"cell": cell, "attention": attention, "attend": attend, "bidirectional": False}
     return lambda width: RecurrentConfig.model_validate({**given, "d_model": width})
@@ -94,8 +89,8 @@ def classics(keys: Sequence[str], parameters: int, vocab_size: int) -> list[Untr
     for key in keys:
         name, make = CLASSICS[key]
         width = 8
-        while n_parameters(make(width + 8), vocab_size) < parameters:
+        while size_of(make(width + 8), vocab_size) < parameters:
             width += 8
-        nearest = min((width, width + 8), key=lambda w: abs(n_parameters(make(w), vocab_size) - parameters))
+        nearest = min((width, width + 8), key=lambda w: abs(size_of(make(w), vocab_size) - parameters))
         found.append((name, make(nearest)))
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sightline.lab.parts import Line, LineChart, Said, Section, Table
 from sightline.lab.probes.fresh import FIRST_WORD, Untrained, fresh, one_way, random_words
+from sightline.lab.size import counted
 from sightline.models.sequence_to_sequence import AnyModel
 from sightline.training.optim import clip, make_optimizer, set_learning_rate
 from sightline.training.settings import TrainSettings
@@ -155,7 +156,7 @@ def recall_section(
     rows = [
         [
             name,
-            f"{sum(p.numel() for p in model.parameters()):,}",
+            f"{counted(model):,}",
             f"{each.steps:,}",
             f"{each.seconds:.0f}",
             _reach(each),
@@ -167,7 +168,7 @@ def recall_section(
             Said("How long each practised", "各系统的练习量"),
             [
                 Said("System", "系统"),
-                Said("Parameters", "参数"),
+                Said("Parameters, without positions", "参数（不含位置）"),
                 Said("Steps", "步数"),
                 Said("Seconds", "秒数"),
                 Said("Right in nine of ten up to", "正确率达九成的最远距离"),

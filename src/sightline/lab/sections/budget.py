@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from sightline.lab.experiment import CLOSE, Experiment, counted
+from sightline.lab.experiment import CLOSE, Experiment
 from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section, Table
+from sightline.lab.size import counted
 
 
 def budget(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:

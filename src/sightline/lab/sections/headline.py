@@ -38,11 +38,12 @@ def headline(found: Comparison) -> Section:
             + ("；训练多次时，是其中最低和最高的分数，BLEU 取平均。" if several else "。"),
         ),
         Said(
-            f"MFLOP: millions of operations of the matrix products of a forward pass over {SENTENCE} tokens on each side, "
-            "output layer included, for each target token. Tokens are target tokens, without padding; minutes are those of "
-            "training with its validations.",
-            f"MFLOP：一次前向计算中矩阵乘法的运算量（百万次），两边各 {SENTENCE} 个词元，含输出层，平摊到每个目标词元。"
-            "词元指目标端词元，不算填充；分钟数包括训练途中的验证。",
+            f"MFLOP: millions of operations of the matrix products of a forward pass over {SENTENCE} tokens on each side, or as "
+            "many as a model takes, output layer included, for each target token. Parameters are all there are, tables of "
+            "learned positions among them. Tokens are target tokens, without padding; minutes are those of training with its "
+            "validations.",
+            f"MFLOP：一次前向计算中矩阵乘法的运算量（百万次），两边各 {SENTENCE} 个词元（或模型能读的最多词元），含输出层，"
+            "平摊到每个目标词元。参数量是全部参数，包括学到的位置表。词元指目标端词元，不算填充；分钟数包括训练途中的验证。",
         ),
     ]
     return Section(

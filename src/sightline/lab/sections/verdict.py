@@ -64,11 +64,19 @@ def _against_each(found: Comparison, transformer: Outcome) -> list[Said]:
         )
     if lost:
         en, zh = listed(lost)
-        told.append(Said(f"It is behind, and more than by chance: {en}.", f"它落后于下列系统，而且不像是偶然：{zh}。"))
+        told.append(
+            Said(
+                f"The Transformer is behind, and more than by chance: {en}.",
+                f"Transformer 落后于下列系统，而且不像是偶然：{zh}。",
+            )
+        )
     if open_:
         en, zh = listed(open_)
         told.append(
-            Said(f"Between it and these the difference may be chance: {en}.", f"与下列系统的差别可能只是偶然：{zh}。")
+            Said(
+                f"Between the Transformer and these the difference may be chance: {en}.",
+                f"Transformer 与下列系统的差别可能只是偶然：{zh}。",
+            )
         )
     return told
 
