@@ -30,7 +30,7 @@ def test_a_line_for_each_pair_and_the_error_rate(sightline, trained, files):
         (["--place", "7"], ["--place 7", "layers from 0 to 0"]),
         (["--place", "0:1x"], ["--place 0:1x", "heads from 0"]),
         (["--symmetry", "both"], ["--symmetry both", "grow-diag"]),
-        (["--gold", "gold"], []),
+        (["--gold", "gold"], ["gold line 1", "give --first 1"]),
         (["--gold", "src"], ["src line 1", "'1' is no link"]),
         (["--gold", "gold", "--first", 2], ["gold line 1", "'1-1' links a word before the first"]),
     ],

@@ -12,8 +12,8 @@ import pytest
 
 from sightline.bundle import load_bundle
 from sightline.lab import probing
-from sightline.lab.experiment import counted
 from sightline.lab.probes.recall import Practice
+from sightline.lab.size import counted
 
 QUICK = [
     "lab",

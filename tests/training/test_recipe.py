@@ -17,8 +17,8 @@ def test_packed_rows_are_refused_for_models_that_take_one_sentence_a_row(name: s
     [
         ("model.kind=recurent", "model.kind = \"recurent\" is not one of encoder-decoder, recurrent, convolutional. "
          "Did you mean 'recurrent'?"),
-        ("model.kind=recurrent", "model.d_ff is not a setting. It is one of another kind of model: leave it out, or give all of "
-         "'model={...}' anew."),
+        ("model.kind=recurrent", "model.d_ff is not a setting. It is one of another kind of model: leave it out, or, where it "
+         "stands in a recipe, give the whole table on the command line, as in 'model={kind=\"...\", ...}'."),
         ('model={kind="recurrent", cel="gru"}', "model.cel is not a setting. Did you mean 'model.cell'?"),
         ("model=3", "model = 3 is not a table of settings"),
     ],

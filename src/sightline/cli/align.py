@@ -56,7 +56,7 @@ def align(
     translator = load(model)
     langs = _languages(translator, pair)
     pairs = _pairs(src, tgt)
-    asked = None if gold is None else _gold(gold, first, len(pairs))
+    asked = None if gold is None else _gold(gold, first, pairs)
     found = _aligned(translator, pairs, langs, place, symmetry)
     for links in found:
         print(pharaoh(links))
@@ -136,7 +136,7 @@ def _pairs(src: Path, tgt: Path) -> "list[tuple[Words, Words]]":
     return list(zip(*sides, strict=True))
 
 
-def _gold(path: Path, first: int, count: int) -> "list[Gold]":
+def _gold(path: Path, first: int, pairs: "list[tuple[Words, Words]]") -> "list[Gold]":
     from sightline.data.lines import open_lines
     from sightline.metrics.alignment import read_pharaoh
 
@@ -146,6 +146,11 @@ def _gold(path: Path, first: int, count: int) -> "list[Gold]":
             found.append(read_pharaoh(text, first))
         except DataError as error:
             raise DataError(f"{path} line {number}: {error}") from error
-    if len(found) != count:
-        raise DataError(f"{path} has {len(found):,} lines, and there are {count:,} sentence pairs.")
+    if len(found) != len(pairs):
+        raise DataError(f"{path} has {len(found):,} lines, and there are {len(pairs):,} sentence pairs.")
+    for number, (links, (src, tgt)) in enumerate(zip(found, pairs, strict=True), 1):
+        try:
+            links.check(len(src), len(tgt))
+        except DataError as error:
+            raise DataError(f"{path} line {number}: {error}") from error
     return found

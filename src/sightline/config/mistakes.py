@@ -183,7 +183,10 @@ def _suggestion(cls: type[BaseModel], key: str) -> str:
     parent, _, last = key.rpartition(".")
     beside = [name for table in _tables_at(cls, parent) for name in table.model_fields]
     if last in beside:
-        return f" It is one of another kind of {parent}: leave it out, or give all of '{parent}={{...}}' anew."
+        return (
+            f" It is one of another kind of {parent}: leave it out, or, where it stands in a recipe, give the whole table on the "
+            f"command line, as in '{parent}={{kind=\"...\", ...}}'."
+        )
     elsewhere = {name.rpartition(".")[2]: name for name in _all_keys(cls)}
     for names in ({name: f"{parent}.{name}" if parent else name for name in beside}, elsewhere):
         found = most_similar(last, names)

@@ -51,16 +51,16 @@ class Curve:
     low: list[float]
     high: list[float]
 
-    def at_tokens(self, tokens: float) -> float:
-        """The best BLEU that was reached by then, from none at the start, between validations interpolated."""
+    def at_tokens(self, tokens: float) -> float | None:
+        """The best BLEU that was reached by then, between validations interpolated; None before the first of them."""
         return self._reached(tokens, self.tokens)
 
-    def at_minutes(self, minutes: float) -> float:
+    def at_minutes(self, minutes: float) -> float | None:
         """The same by time."""
         return self._reached(minutes, self.minutes)
 
-    def _reached(self, at: float, when: list[float]) -> float:
-        return float(np.interp(at, [0.0, *when], [0.0, *np.maximum.accumulate(self.bleu)]))
+    def _reached(self, at: float, when: list[float]) -> float | None:
+        return None if at < when[0] else float(np.interp(at, when, np.maximum.accumulate(self.bleu)))
 
 
 class Comparison:

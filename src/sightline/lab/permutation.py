@@ -23,7 +23,8 @@ def permutation(models: Sequence[tuple[Said, Bundle]], sentence: str, to: str, c
     words = sentence.split()
     if len(words) < 2:
         raise ConfigError(
-            f'The sentence "{sentence}" has fewer than two words to exchange: give one such as "Tom hit Jerry".'
+            f'The sentence "{sentence}" has fewer than two words to exchange: give one such as "Tom hit Jerry", words separated '
+            "by blanks."
         )
     if words[0] == words[-1]:
         raise ConfigError(
@@ -33,7 +34,7 @@ def permutation(models: Sequence[tuple[Said, Bundle]], sentence: str, to: str, c
     for name, bundle in models:
         tags = bundle.tokenizer.tags
         if tags and to not in tags:
-            raise ConfigError(f"{name.en} translates into {', '.join(tags)}: say which one with --to.")
+            raise ConfigError(f"{name.en} translates into {', '.join(tags)}, not into '{to}': say which one with --to.")
     untrained = classics(list(CLASSICS), PARAMETERS, VOCABULARY)
     section = permutation_section(untrained, models, sentence, to)
     lead = Said(

@@ -21,6 +21,15 @@ class Gold:
     possible: Links
     """The sure ones among them."""
 
+    def check(self, n_src: int, n_tgt: int) -> None:
+        """Raises DataError for a link to a word that a pair of so many words does not have."""
+        for src, tgt in sorted(self.possible):
+            if src >= n_src or tgt >= n_tgt:
+                raise DataError(
+                    f"word {src} of the source is linked with word {tgt} of the target, counted from 0, but there are {n_src} "
+                    f"and {n_tgt} words. If the file counts from 1, give --first 1."
+                )
+
 
 @dataclass(frozen=True)
 class AlignmentScores:

@@ -62,7 +62,12 @@ def build_core(config: ModelConfig) -> AttentionCore:
     kind = str(spec.pop("kind", "dot"))
     key = "model.attention"
     if ":" not in kind and kind not in CORES:
-        raise ConfigError(f'{key} = "{kind}" is not known; choose one of {", ".join(CORES)}.{nearest(kind, CORES)}')
+        if kind == "none":
+            raise ConfigError(
+                f'{key} = "none": only recurrent models do without attention. Choose one of {", ".join(CORES)}.'
+            )
+        known = [*CORES, *(["none"] if isinstance(config, RecurrentConfig) else [])]
+        raise ConfigError(f'{key} = "{kind}" is not known; choose one of {", ".join(known)}.{nearest(kind, known)}')
     cls = _load_class(kind, AttentionCore, key) if ":" in kind else CORES[kind]
     takes = inspect.signature(cls).parameters
     for name in spec:

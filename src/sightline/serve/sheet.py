@@ -100,7 +100,10 @@ class _Head:
         attention: Any = getattr(block, which)
         core = attention.core
         if not isinstance(core, ScaledDotProduct | DotProduct | Cosine):
-            raise ConfigError(f"{type(core).__name__} is a core of which the workbook knows no formula.")
+            raise ConfigError(
+                f"{type(core).__name__} is an attention of which the workbook knows no formula, only of dot, plain-dot and "
+                "cosine: give --out a file that ends in .html or .ttrace."
+            )
         self.crossed, self.causal = info.q != info.k, info.causal
         self.d = attention.d_head
         tensors = capture.tensors

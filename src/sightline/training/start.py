@@ -63,6 +63,11 @@ def start_run(recipe: Recipe, folder: str | Path, progress: Progress | None = No
             "have some set aside with data.hold_out_valid=50."
         )
     found = newest_state(folder / "state")
+    if found is not None and recipe.train.max_steps < found[0].step:
+        raise ConfigError(
+            f"{folder} is at step {found[0].step:,} already, beyond train.max_steps = {recipe.train.max_steps:,}: give more "
+            "steps, or train another run with --out."
+        )
     if processes.first:
         _write_recipe(folder / "recipe.toml", recipe)
     state, tensors, notes = found if found is not None else (RunState(), {}, [])
@@ -206,6 +211,7 @@ def check_folder(folder: Path, recipe: Recipe) -> Recipe | None:
     changed = _differences(earlier.model_dump(), recipe.model_dump(), "")
     changed = [key for key in changed if key.removeprefix("train.") not in free and not key.startswith("expected")]
     if changed:
+        changed.sort(key=lambda key: not key.endswith(".kind"))  # what decides all the others
         raise ConfigError(
             f"{folder} holds a run with other settings ({', '.join(changed[:4])} differ), and a run goes on only as it "
             "began. Choose another folder with --out, or give the earlier settings."

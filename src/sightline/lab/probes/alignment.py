@@ -94,6 +94,11 @@ def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> G
         raise DataError(
             f"{path} has {len(gold):,} lines and {text} has {len(pairs):,}: there must be one for each pair."
         )
+    for number, (links, (src, tgt)) in enumerate(zip(gold, pairs, strict=True), 1):
+        try:
+            links.check(len(src), len(tgt))
+        except DataError as error:
+            raise DataError(f"{path} line {number}: {error}") from error
     if len(pairs) <= chosen_on:
         raise DataError(
             f"{path} has {len(pairs):,} pairs, and on the first {chosen_on:,} it is chosen where alignments are read: give more."
@@ -250,14 +255,15 @@ def alignment_section(
         Said("Which word comes from which?", "哪个词来自哪个词？"),
         [
             Said(
-                "Rows are the tokens of the translation, columns those of the source; the darker a cell, the more the "
+                "Rows are the tokens of the reference translation, which every system is made to write, columns those "
+                "of the source; the darker a cell, the more the "
                 "decoder looked there. "
                 + (
                     "Shown is the place (a head, or the mean of a layer's heads) with the lowest error rate on gold alignments."
                     if gold
                     else "Shown is the place (a head, or the mean of a layer's heads) whose rows tell most about the source."
                 ),
-                "行是译文的词元，列是源句的词元；格子越深，解码器看得越多。"
+                "行是参考译文的词元（让每个系统都写同一个译文），列是源句的词元；格子越深，解码器看得越多。"
                 + (
                     "图中选取的位置（某个注意力头，或一层各头的平均）在人工对齐上错误率最低。"
                     if gold

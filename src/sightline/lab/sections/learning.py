@@ -21,11 +21,11 @@ def learning(found: Comparison) -> Section:
     left_out = [each.name for each, curve in zip(found.outcomes, found.curves, strict=True) if curve is None]
     text = [
         Said(
-            "Two budgets, seen in the same trainings. On the left all have had the same minutes; on the right all have read "
-            f"the same number of target tokens, however long that took. BLEU is that of the validation set, translated {en}. "
+            "Two budgets, seen in the same trainings. The first chart is read at equal minutes, the second at equal "
+            f"numbers of target tokens, however long those took. BLEU is that of the validation set, translated {en}. "
             "Where a system was trained with several seeds, the line is their mean and the band reaches from the lowest to the "
             "highest.",
-            "同一批训练，按两种预算来看。左图：所有系统训练了同样多的分钟；右图：所有系统读过同样多的目标词元，不管花了多久。"
+            "同一批训练，按两种预算来看。第一张图按同样的分钟数比较，第二张图按同样的目标词元数比较，不管花了多久。"
             f"BLEU 是在验证集上{zh}翻译得到的。用多个随机种子训练的系统，曲线是平均值，色带从最低到最高。",
         )
     ]

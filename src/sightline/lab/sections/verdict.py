@@ -7,6 +7,11 @@ from sightline.lab.measured import Outcome
 from sightline.lab.parts import Said, Section
 from sightline.lab.sections.lengths import FEW, name
 
+SEEN = 0.1
+"""BLEU by which another must be ahead at a moment or in a group of sentences for it to be told."""
+FASTER = 1.05
+"""How many times as fast it must train."""
+
 
 def verdict(found: Comparison) -> Section:
     """Who is ahead, by how much, whether that may be chance; and, of a Transformer among others, where it does not win."""
@@ -21,11 +26,13 @@ def verdict(found: Comparison) -> Section:
 def _best(found: Comparison) -> Said:
     best, second = found.outcomes[:2]
     pair, lead = found.pair(best, second), best.bleu - second.bleu
+    n = len(found.pairs)
+    en, zh = (f" for {n} tests", f"，按 {n} 次检验校正") if n > 1 else ("", "")
     return Said(
         f"The highest BLEU is that of {best.name.en}: {best.bleu:.2f}, {lead:.2f} more than the next, {second.name.en}; "
-        f"that {'is more than chance' if pair.sure else 'may be chance'} (p = {pair.adjusted:.3f}).",
+        f"that {'is more than chance' if pair.sure else 'may be chance'} (p = {pair.adjusted:.3f}{en}).",
         f"BLEU 最高的是{_zh(best)}：{best.bleu:.2f}，比第二名{_zh(second)}高 {lead:.2f}；"
-        f"这个差别{'不像是偶然' if pair.sure else '可能是偶然'}（p = {pair.adjusted:.3f}）。",
+        f"这个差别{'不像是偶然' if pair.sure else '可能是偶然'}（p = {pair.adjusted:.3f}{zh}）。",
     )
 
 
@@ -104,9 +111,12 @@ def _earlier(found: Comparison, transformer: Outcome) -> list[Said]:
             f"读过 {tokens / 1e6:.2f} 百万目标词元（所有系统都达到）时",
         ),
     ):
-        ahead = max(reached, key=lambda who: reached[who])
-        gap = reached[ahead] - reached[transformer.name]
-        if ahead != transformer.name and gap > 0:
+        known = {who: bleu for who, bleu in reached.items() if bleu is not None}
+        if transformer.name not in known:
+            continue
+        ahead = max(known, key=lambda who: known[who])
+        gap = known[ahead] - known[transformer.name]
+        if ahead != transformer.name and gap >= SEEN:
             told.append(
                 Said(
                     f"{en}, {ahead.en} is ahead of it by {gap:.2f} BLEU on the validation set",
@@ -125,7 +135,7 @@ def _by_length(found: Comparison, transformer: Outcome) -> list[Said]:
     for i, bucket in enumerate(own):
         others = [(buckets[i], each.name) for each, buckets in zip(found.outcomes, found.lengths, strict=True)]
         best, who = max(others, key=lambda each: each[0].bleu)
-        if bucket.n >= FEW and best.bleu > bucket.bleu:
+        if bucket.n >= FEW and best.bleu >= bucket.bleu + SEEN:
             sure = best.interval[0] > bucket.interval[1]
             ahead.setdefault(who, []).append((name(bucket), best.bleu - bucket.bleu, sure))
     told = []
@@ -143,8 +153,8 @@ def _cost(found: Comparison, transformer: Outcome) -> list[Said]:
     told = []
     fastest = max(found.outcomes, key=lambda each: each.mean("tokens_per_second"))
     conditions = {(run.threads, run.precision) for each in found.outcomes for run in each.runs}
-    if fastest is not transformer and len(conditions) == 1:
-        times = fastest.mean("tokens_per_second") / transformer.mean("tokens_per_second")
+    times = fastest.mean("tokens_per_second") / transformer.mean("tokens_per_second")
+    if times >= FASTER and len(conditions) == 1:
         told.append(
             Said(
                 f"{fastest.name.en} trains on {times:.2f} times as many tokens a second",
