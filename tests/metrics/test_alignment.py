@@ -32,7 +32,7 @@ def test_pharaohs_format_is_read_and_written() -> None:
     for text in ("1-", "a-b", "1:2"):
         with pytest.raises(DataError, match="is no link"):
             read_pharaoh(text)
-    with pytest.raises(DataError, match="word 1 of the source .* there are 1 and 5 words"):
+    with pytest.raises(DataError, match=r"word 1 of the source .* there are 1 and 5 words"):
         read_pharaoh("0-0 1p4").check(1, 5)
     read_pharaoh("0-0 1p4").check(2, 5)
     with pytest.raises(DataError, match="'0-1' links a word before the first"):

@@ -30,8 +30,8 @@ def align(
         str | None,
         typer.Option(
             metavar="PLACE[,PLACE]",
-            help="Where to read it, as in 1:3r: decoder layer 1, head 3, reading the word (w: writing it). A second one is for "
-            "the other direction. Chosen if left out.",
+            help="Where to read it, as in 1:3r: decoder layer 1, head 3, both counted from 0, reading the word (w: writing "
+            "it). A second one is for the other direction. Chosen if left out.",
         ),
     ] = None,
     symmetry: Annotated[

@@ -34,7 +34,7 @@ class Axis:
             if from_zero and 0 < low < 0.6 * high:
                 low = 0.0
             if low == high:
-                low, high = low - 1, high + 1
+                low, high = (0.0, 2 * high) if high > 0 else (low - 1, high + 1)
             ticks = _round_numbers(low, high)
             low, high = min(low, ticks[0]), max(high, ticks[-1])
         return cls(low, high, start, end, log, ticks)

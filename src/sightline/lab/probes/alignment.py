@@ -284,11 +284,12 @@ def _left_out(count: int, total: int) -> Said:
 
 
 def place_said(place: Place) -> Said:
-    """A place in words."""
+    """A place in words, counted from 1."""
     if place.head is None:
-        en, zh = f"layer {place.layer}, mean of heads", f"第 {place.layer} 层各头平均"
+        en, zh = f"layer {place.layer + 1}, mean of heads", f"第 {place.layer + 1} 层各头平均"
     else:
-        en, zh = f"layer {place.layer}, head {place.head}", f"第 {place.layer} 层第 {place.head} 头"
+        layer, head = place.layer + 1, place.head + 1
+        en, zh = f"layer {layer}, head {head}", f"第 {layer} 层第 {head} 头"
     return Said(
         f"{en}, {'reading' if place.after else 'writing'} the word", f"{zh}，{'读入' if place.after else '写出'}该词时"
     )
