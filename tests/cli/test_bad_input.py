@@ -427,7 +427,14 @@ def test_a_trained_model_without_its_state_is_not_trained_over(refused, run):
 
 
 def test_a_corpus_that_changed_under_a_run_is_refused(refused, sightline, tsv, tmp_path):
-    arguments = ["train", "--data", tsv, *TINY, "model.d_model=16", "--out", tmp_path / "mine"]
+    short = [
+        "model.d_model=16",
+        "model.d_ff=16",
+        "decoding.beam=1",
+        "decoding.max_len_ratio=0",
+        "decoding.max_len_extra=2",
+    ]
+    arguments = ["train", "--data", tsv, *TINY, *short, "--out", tmp_path / "mine"]
     assert sightline(*arguments).status == 0
     text = tsv.read_text(encoding="utf-8")
     prepared = (tmp_path / "mine" / "data" / "meta.json").stat().st_mtime

@@ -73,7 +73,10 @@ def test_the_one_target_language_of_a_model_may_be_named(sightline, tsv):
         "model.d_model=16",
         "model.d_ff=16",
         "train.max_steps=2",
+        "train.batch_tokens=256",
         "train.tensorboard=false",
+        "decoding.beam=1",
+        "decoding.max_len_ratio=0",
         "decoding.max_len_extra=2",
     ]
     languages = ["--src-lang", "xx", "--tgt-lang", "de"]

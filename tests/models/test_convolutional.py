@@ -144,7 +144,7 @@ def test_packed_rows_are_refused() -> None:
         ({"position": "rotary"}, '"rotary" is not known; choose one of learned, none'),
         ({"n_heads": 5}, "d_model (256) must be a multiple of n_heads (5)"),
         ({"d_ff": 3}, "d_ff is not a setting"),
-        ({"attention": "none"}, 'model.attention = "none" is not known'),
+        ({"attention": "none"}, 'model.attention = "none": only recurrent models'),
     ],
 )
 def test_what_cannot_be_is_said(settings: dict[str, object], said: str) -> None:
