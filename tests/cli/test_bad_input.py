@@ -426,6 +426,7 @@ def test_a_trained_model_without_its_state_is_not_trained_over(refused, run):
     refused("train", run, names=["a trained model without the state", "--out"])
 
 
+@pytest.mark.slow
 def test_a_corpus_that_changed_under_a_run_is_refused(refused, sightline, tsv, tmp_path):
     short = [
         "model.d_model=16",

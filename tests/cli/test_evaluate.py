@@ -68,6 +68,7 @@ def test_a_model_translates_sources_of_ones_own_and_the_output_is_kept(sightline
     assert (tmp_path / "hyp").read_text() == sightline("translate", "--model", trained, "--file", "numbers").out
 
 
+@pytest.mark.slow
 def test_the_one_target_language_of_a_model_may_be_named(sightline, tsv):
     tiny = [
         "model.d_model=16",
