@@ -214,10 +214,8 @@ def ask(page: Page, sentence: str, model: str | None = None) -> str:
 
 
 def run_of(page: Page) -> str:
-    return parameter(page, "run") or ""
+    return page.evaluate("new URLSearchParams(location.hash.split('?')[1] ?? '').get('run') ?? ''")
 
 
 def parameter(page: Page, name: str) -> str | None:
-    """What the address says, as a reader finds it who turns to it."""
-    code = "name => {dispatchEvent(new Event('blur')); return new URLSearchParams(location.hash.split('?')[1] ?? '').get(name)}"
-    return page.evaluate(code, name)
+    return page.evaluate("name => new URLSearchParams(location.hash.split('?')[1] ?? '').get(name)", name)

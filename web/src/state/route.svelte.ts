@@ -27,31 +27,13 @@ function patched(params: Record<string, string>, patch: Patch): Record<string, s
   return next;
 }
 
-/** Milliseconds without a change after which the address says what is on screen. */
-const LATE = 200;
-let late: ReturnType<typeof setTimeout> | undefined;
-
-/** Has the address say what is on screen. A browser takes ten milliseconds for that, for which no picture shall wait: it is done a
- * little later, or when something else may read it. */
-function catchUp(): void {
-  if (late === undefined) return;
-  clearTimeout(late);
-  late = undefined;
-  history.replaceState(null, "", formatHash(current));
-}
-
 function write(next: Route, push: boolean): void {
   const hash = formatHash(next);
   if (hash === formatHash(current)) return;
-  if (push) catchUp();
   current = next;
   if (typeof history === "undefined") return;
-  if (push) {
-    history.pushState(null, "", hash);
-  } else {
-    clearTimeout(late);
-    late = setTimeout(catchUp, LATE);
-  }
+  if (push) history.pushState(null, "", hash);
+  else history.replaceState(null, "", hash);
 }
 
 /** To another view: what is the view's own falls away, `patch` comes in. The browser's back button returns. */
@@ -71,16 +53,15 @@ export function setParams(patch: Patch, push = false): void {
   write({ view: current.view, params: patched(current.params, patch) }, push);
 }
 
-/** Follows the address bar, back and forward, and has it right when the reader turns to it. */
+/** Follows the address bar, back and forward. */
 export function followAddress(): () => void {
   const read = (): void => {
-    clearTimeout(late);
-    late = undefined;
     current = parseHash(location.hash);
   };
-  const listeners = [["popstate", read], ["hashchange", read], ["blur", catchUp], ["pagehide", catchUp]] as const;
-  for (const [event, listener] of listeners) addEventListener(event, listener);
+  addEventListener("popstate", read);
+  addEventListener("hashchange", read);
   return () => {
-    for (const [event, listener] of listeners) removeEventListener(event, listener);
+    removeEventListener("popstate", read);
+    removeEventListener("hashchange", read);
   };
 }

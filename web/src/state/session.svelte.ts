@@ -1,7 +1,7 @@
 /** The models, the run on screen, and what is being worked on. */
 import type { Manifest, ModelsReply, RunRequest } from "../pack/contract";
 import { type Host, HostError } from "../pack/host";
-import { link, type Patch, route, setParams } from "./route.svelte";
+import { type Patch, route, setParams } from "./route.svelte";
 import { packRequest, unpackRequest } from "./url";
 
 type ModelEntry = ModelsReply["models"][number];
@@ -167,6 +167,11 @@ export function stop(): void {
 
 /** The address of what is on screen, with the request in it, so that it opens on another day too. */
 export function shareable(): string {
-  const packed = manifest && session.host.live ? packRequest(manifest.request) : "";
-  return location.href.split("#")[0] + link(route.view, packed ? { ...route.params, req: packed } : route.params);
+  const [before, query = ""] = location.href.split("#")[1]?.split("?") ?? ["/v1/"];
+  const params = new URLSearchParams(query);
+  if (manifest && session.host.live) {
+    const packed = packRequest(manifest.request);
+    if (packed) params.set("req", packed);
+  }
+  return `${location.href.split("#")[0]}#${before}?${params}`;
 }
