@@ -138,7 +138,8 @@ export function figure(run: Manifest): Figure {
     const writing = part(model.attend ? "writing" : "no_attn", "overview.writing", model.attend ? (`overview.writing_${model.attend}` as Key) : "overview.writing_alone", x(m, state), [cell, [t("overview.d_state"), x(state)], [t("overview.bridge"), model.bridge!], ...(model.attend === "after" ? [[t("overview.input_feeding"), yes(model.input_feeding)] as [string, string]] : [])]);
     const join = part("join", "overview.join", "overview.join_text", x(m, state), [["W", x(2 * state, state)]]);
     const second = part("second", "overview.writing", "overview.writing_seen", x(m, state), [cell]);
-    const orders = { before: [cross(), writing, join], between: [writing, cross(), second, join], after: [writing, cross(), join] };
+    const looking = model.attend ? [cross()] : [];
+    const orders = { before: [...looking, writing, join], between: [writing, ...looking, second, join], after: [writing, ...looking, join] };
     decoder = model.attend ? orders[model.attend] : [writing];
   } else if (model.kernel_size) {
     const convolution = (id: string, rows: number, text: Key): Box => part(id, "overview.convolution", text, x(rows, d), [[t("overview.kernel"), x(model.kernel_size!)]]);
