@@ -53,9 +53,9 @@ class StepProduct:
 
     @classmethod
     def of(
-        cls, weight: Float[Tensor, "g i"], bias: Tensor | None, x: Float[Tensor, "b i"], length: int
+        cls, weight: Float[Tensor, "g i"], bias: Tensor | None, x: Float[Tensor, "b p"], length: int
     ) -> "StepProduct":
-        """The same of x_t W^T + bias for `length` steps, x being like each x_t."""
+        """The same of x_t W^T + bias for `length` steps, with as many rows as x."""
         bias = x.new_zeros(len(weight)) if bias is None else bias
         return cls(weight, bias.expand(len(x), length, -1))
 
