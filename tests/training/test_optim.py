@@ -39,6 +39,13 @@ def test_an_orthogonalised_matrix_keeps_its_directions_and_evens_out_their_sizes
     assert on_diagonal.min() > 0.68 and on_diagonal.max() < 1.21
 
 
+def test_many_large_matrices_are_each_orthogonalised_as_if_alone() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 200, 256)  # more than are taken at once
+    alone = torch.cat([orthogonalize(each) for each in matrices.split(1)])
+    torch.testing.assert_close(orthogonalize(matrices), alone)
+
+
 def test_directions_in_bf16_are_near_those_in_float32() -> None:
     torch.manual_seed(0)
     matrices = torch.randn(3, 24, 16)

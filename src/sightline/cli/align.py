@@ -10,7 +10,7 @@ from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from sightline.inspection.alignment import Place, Words
-    from sightline.metrics.alignment import Gold, Links
+    from sightline.metrics.alignment import Links
     from sightline.runtime.translator import Translator
 
 LOOKED_AT = 200
@@ -48,6 +48,7 @@ def align(
     one that translates one way, the last layer but one is read, where a word goes in; of a recurrent or convolutional one, where
     it comes out. Where that is, and the error rate beside --gold, goes to the standard error.
     """
+    from sightline.inspection.gold import check_gold, read_gold
     from sightline.metrics.alignment import alignment_error_rate, pharaoh
     from sightline.runtime.translator import load
 
@@ -56,7 +57,9 @@ def align(
     translator = load(model)
     langs = _languages(translator, pair)
     pairs = _pairs(src, tgt)
-    asked = None if gold is None else _gold(gold, first, pairs)
+    asked = None if gold is None else read_gold(gold, first)
+    if gold is not None and asked is not None:
+        check_gold(gold, asked, pairs)
     found = _aligned(translator, pairs, langs, place, symmetry)
     for links in found:
         print(pharaoh(links))
@@ -134,23 +137,3 @@ def _pairs(src: Path, tgt: Path) -> "list[tuple[Words, Words]]":
             f"{src} has {len(sides[0]):,} lines and {tgt} has {len(sides[1]):,}, but line by line each must translate the other."
         )
     return list(zip(*sides, strict=True))
-
-
-def _gold(path: Path, first: int, pairs: "list[tuple[Words, Words]]") -> "list[Gold]":
-    from sightline.data.lines import open_lines
-    from sightline.metrics.alignment import read_pharaoh
-
-    found = []
-    for number, text in open_lines(path):
-        try:
-            found.append(read_pharaoh(text, first))
-        except DataError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
-    if len(found) != len(pairs):
-        raise DataError(f"{path} has {len(found):,} lines, and there are {len(pairs):,} sentence pairs.")
-    for number, (links, (src, tgt)) in enumerate(zip(found, pairs, strict=True), 1):
-        try:
-            links.check(len(src), len(tgt))
-        except DataError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
-    return found

@@ -51,13 +51,13 @@ def compare(
 
     from sightline.cli.display import stages
     from sightline.lab.compare import compare as tell
-    from sightline.lab.probes.alignment import read_gold
+    from sightline.lab.probes.alignment import read_gold_pairs
     from sightline.lab.system import systems_of
 
     console = Console()
     words = ["sightline", "compare", *map(str, runs), "--out", str(out), *(["--to", to] if to else [])]
     words += gold_words(gold, first)
-    pairs, systems = None if gold is None else read_gold(gold, first), systems_of(runs)
+    pairs, systems = None if gold is None else read_gold_pairs(gold, first), systems_of(runs)
     with stages(console) as progress:
         report = tell(systems, out, to, shlex.join(words), pairs, progress)
     write_report(report, out, console)

@@ -76,7 +76,7 @@ def why_attention(
     from sightline.cli.display import say
     from sightline.lab import probing
     from sightline.lab.experiment import Experiment, Stopped, chosen
-    from sightline.lab.probes.alignment import read_gold
+    from sightline.lab.probes.alignment import read_gold_pairs
     from sightline.lab.why_attention import FULL, NAME, QUICK, full_contenders, quick_contenders
     from sightline.lab.why_attention import why_attention as tell
 
@@ -94,7 +94,7 @@ def why_attention(
         *gold_words(gold, first),
         *(settings or []),
     ]
-    console, pairs = Console(), None if gold is None else read_gold(gold, first)
+    console, pairs = Console(), None if gold is None else read_gold_pairs(gold, first)
     taking_part = chosen(quick_contenders() if quick else full_contenders(), only or [])
     experiment = Experiment(taking_part, scale, folder, settings or [])
     command = shlex.join(["sightline", "lab", NAME, *given])

@@ -16,10 +16,11 @@ from sightline.bundle import Bundle
 from sightline.data.lines import open_lines
 from sightline.errors import DataError
 from sightline.inspection.alignment import Pieces, Place, Words, align, places
+from sightline.inspection.gold import check_gold, read_gold
 from sightline.inspection.trace import trace
 from sightline.lab.parts import HeatMap, Said, Section, Table
 from sightline.lab.probes.fresh import Trained
-from sightline.metrics.alignment import AlignmentScores, Gold, alignment_error_rate, read_pharaoh
+from sightline.metrics.alignment import AlignmentScores, Gold, alignment_error_rate
 
 CHOSEN_ON = 100
 
@@ -70,7 +71,7 @@ class Scored:
     scores: AlignmentScores
 
 
-def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> GoldPairs:
+def read_gold_pairs(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> GoldPairs:
     """Gold alignments, a line of links "3-4 1p2" for each pair, words counted from `first`; the pairs, "source |||
     target" in words separated by blanks, are in the file of the same name that ends in .src-tgt.
 
@@ -78,27 +79,14 @@ def read_gold(path: str | Path, first: int = 0, chosen_on: int = CHOSEN_ON) -> G
     """
     path = Path(path)
     text = path.with_suffix(".src-tgt")
-    gold = []
-    for number, line in open_lines(path):
-        try:
-            gold.append(read_pharaoh(line, first))
-        except DataError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
+    gold = read_gold(path, first)
     pairs: list[tuple[Words, Words]] = []
     for number, line in open_lines(text):
         src, bar, tgt = line.partition("|||")
         if not bar:
             raise DataError(f'{text} line {number} has no "|||" between source and target: write "source ||| target".')
         pairs.append((src.split(), tgt.split()))
-    if len(gold) != len(pairs):
-        raise DataError(
-            f"{path} has {len(gold):,} lines and {text} has {len(pairs):,}: there must be one for each pair."
-        )
-    for number, (links, (src, tgt)) in enumerate(zip(gold, pairs, strict=True), 1):
-        try:
-            links.check(len(src), len(tgt))
-        except DataError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
+    check_gold(path, gold, pairs)
     if len(pairs) <= chosen_on:
         raise DataError(
             f"{path} has {len(pairs):,} pairs, and on the first {chosen_on:,} it is chosen where alignments are read: give more."
@@ -256,8 +244,7 @@ def alignment_section(
         [
             Said(
                 "Rows are the tokens of the reference translation, which every system is made to write, columns those "
-                "of the source; the darker a cell, the more the "
-                "decoder looked there. "
+                "of the source; the darker a cell, the more the decoder looked there. "
                 + (
                     "Shown is the place (a head, or the mean of a layer's heads) with the lowest error rate on gold alignments."
                     if gold
