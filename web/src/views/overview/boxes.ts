@@ -137,7 +137,7 @@ export function figure(run: Manifest): Figure {
     encoder = [part("reading", "overview.reading", model.bidirectional ? "overview.reading_both" : "overview.reading_text", x(n, memory), [cell, [t("overview.bidirectional"), yes(model.bidirectional)], [t("overview.d_state"), x(state)]])];
     const writing = part(model.attend ? "writing" : "no_attn", "overview.writing", model.attend ? (`overview.writing_${model.attend}` as Key) : "overview.writing_alone", x(m, state), [cell, [t("overview.d_state"), x(state)], [t("overview.bridge"), model.bridge!], ...(model.attend === "after" ? [[t("overview.input_feeding"), yes(model.input_feeding)] as [string, string]] : [])]);
     const join = part("join", "overview.join", "overview.join_text", x(m, state), [["W", x(2 * state, state)]]);
-    const second = part("second", "overview.writing", "overview.writing_seen", x(m, state), [cell]);
+    const second = part("second", "overview.second", "overview.writing_seen", x(m, state), [cell]);
     const looking = model.attend ? [cross()] : [];
     const orders = { before: [...looking, writing, join], between: [writing, ...looking, second, join], after: [writing, ...looking, join] };
     decoder = model.attend ? orders[model.attend] : [writing];
